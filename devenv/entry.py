@@ -1,0 +1,129 @@
+"""The ``devenv`` command: first the fast way, by a preloaded process that runs already, else the whole program.
+
+Only ``sys``, ``os`` and two built-in modules are imported before the fast way has been tried: this is the part
+that every ``devenv ps`` waits for. See ``devenv.supervisor.zygote`` for the other end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# `doctor` looks at the machine as the caller sees it, which a process in a user namespace can't.
+_NEVER_FAST = frozenset({"doctor", "init", "version", "--version", "-v", "--help", "-h"})
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    code = None
+    if not (_NEVER_FAST & set(arguments)) and "DEVENV_SLOW" not in os.environ:
+        code = _forward(arguments)
+    if code is None:
+        from devenv.cli import app
+
+        code = app.main(arguments)
+    sys.exit(code)
+
+
+def runtime_directory() -> str:
+    """As ``devenv.util.paths.locate``, whose imports cost more than the rest of the fast way."""
+    run = os.environ.get("DEVENV_RUNTIME_DIR")
+    if run:
+        return os.path.abspath(run)
+    uid = os.geteuid()
+    if uid == 0:
+        return "/run/devenv"
+    base = os.environ.get("XDG_RUNTIME_DIR") or ""
+    return f"{base}/devenv" if base and os.path.isdir(base) else f"/tmp/devenv-{uid}"
+
+
+def folder_link(run: str, folder: str) -> str:
+    """Where a supervisor leaves word that it serves ``folder``."""
+    return f"{run}/folders/" + folder.replace("%", "%25").replace("/", "%2F")
+
+
+def _forward(arguments: list[str]) -> int | None:
+    """The exit code, or None when no preloaded process could take the command."""
+    try:
+        folder = os.getcwd()
+    except OSError:
+        return None
+    run = runtime_directory()
+    if not os.path.isdir(f"{run}/folders"):
+        return None
+    while True:
+        link = folder_link(run, folder)
+        if os.path.islink(link):
+            return _send(link, arguments)
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def _send(link: str, arguments: list[str]) -> int | None:
+    import _signal  # type: ignore[import-not-found]
+    import _socket
+
+    from devenv import __version__
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        directory = os.open(link, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        connection.connect(f"/proc/self/fd/{directory}/command.sock")
+        os.close(directory)
+    except OSError:
+        return None
+    umask = os.umask(0o077)
+    os.umask(umask)
+    fields = [
+        f"{__version__}/1".encode(),
+        str(umask).encode(),
+        os.fsencode(os.getcwd()),
+        str(len(arguments)).encode(),
+    ]
+    fields += [os.fsencode(argument) for argument in arguments]
+    fields += [name + b"=" + value for name, value in os.environb.items()]
+    body = b"\0".join(fields)
+    request = len(body).to_bytes(4, "little") + body
+    descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in _standard_descriptors())
+    try:
+        sent = connection.sendmsg([request[:32768]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)])
+        connection.sendall(request[sent:])
+        answer = connection.recv(4)
+    except OSError:
+        return None
+    if len(answer) < 4:
+        return None
+    pid = int.from_bytes(answer, "little")
+
+    def pass_on(number: int, _frame: object) -> None:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+    for number in (
+        _signal.SIGINT,
+        _signal.SIGTERM,
+        _signal.SIGHUP,
+        _signal.SIGQUIT,
+        _signal.SIGWINCH,
+        _signal.SIGUSR1,
+    ):
+        _signal.signal(number, pass_on)
+    answer = connection.recv(4)
+    # Nothing but the end of the zygote itself closes the connection without a code.
+    return int.from_bytes(answer, "little") if len(answer) == 4 else 70
+
+
+def _standard_descriptors() -> list[int]:
+    """0, 1 and 2, with /dev/null in place of one that the caller has closed."""
+    found = []
+    for number in range(3):
+        try:
+            os.fstat(number)
+            found.append(number)
+        except OSError:
+            found.append(os.open("/dev/null", os.O_RDWR))
+    return found

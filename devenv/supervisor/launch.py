@@ -1,0 +1,182 @@
+"""Bringing a project's supervisor to life, from a command that found none.
+
+The command forks. The child leaves the terminal and the session, enters a user namespace when it is not root, and
+becomes the zygote, whose first child is the supervisor. Forking instead of executing spares the second start of an
+interpreter and the second import of everything the command had loaded already.
+
+Only one process does this at a time, under ``launch.lock``; a pipe tells the command when the supervisor answers, or
+why it could not start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from devenv import errors
+from devenv.supervisor import protocol
+from devenv.util import identity, lock, paths, sockets
+
+
+def ensure(project: identity.Project, where: paths.Paths) -> None:
+    """Returns when the project's supervisor answers. Raises ``SupervisorError`` or ``HostError``."""
+    try:
+        paths.prepare(where)
+        os.makedirs(where.project_run(project.id), mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise errors.HostError(
+            f"can't make devenv's own folders: {exc.strerror}: `{exc.filename}`",
+            hint="set DEVENV_DATA_HOME and DEVENV_RUNTIME_DIR to folders of your own",
+        ) from exc
+    if _answers(project, where):
+        return
+    held = lock.acquire(f"{where.project_run(project.id)}/launch.lock", wait=True)
+    assert held is not None
+    try:
+        if not _answers(project, where):
+            _launch(project, where)
+    finally:
+        os.close(held)
+
+
+def _answers(project: identity.Project, where: paths.Paths) -> bool:
+    """A supervisor of another version is asked to make room: containers neither notice nor stop."""
+    try:
+        connection = sockets.connect(f"{where.project_run(project.id)}/supervisor.sock")
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    with connection, connection.makefile("rb") as lines:
+        connection.sendall(protocol.encode({"op": "hello", "params": {"version": protocol.VERSION}}))
+        line = lines.readline()
+        if not line:
+            return False
+        if json.loads(line).get("result", {}).get("version") == protocol.VERSION:
+            return True
+        # It exits after this answer; the connection's end says that it has.
+        lines.read()
+        return False
+
+
+def _launch(project: identity.Project, where: paths.Paths) -> None:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(read)
+            os.setsid()
+            # The second fork lets the command reap the first and leaves nobody who could gain a terminal.
+            if os.fork() != 0:
+                os._exit(0)
+            _become_zygote(project, where, write)
+        except BaseException as exc:  # noqa: BLE001  a forked child must never return into the command
+            tell(write, {"error": protocol.error_to_json(exc)})
+            os._exit(1)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read, "rb") as answer:
+        text = answer.read()
+    reply: dict[str, Any] = json.loads(text) if text else {}
+    if "error" in reply:
+        raise protocol.RemoteError(reply["error"])
+    if "ok" not in reply:
+        raise errors.SupervisorError(
+            "the project's supervisor died while it started",
+            hint=f"its log: {where.project_run(project.id)}/supervisor.log",
+        )
+
+
+def tell(descriptor: int, message: dict[str, Any]) -> None:
+    """The one word to the waiting command. It may be gone, or have been told already."""
+    try:
+        os.write(descriptor, json.dumps(message).encode())
+        os.close(descriptor)
+    except OSError:
+        pass
+
+
+def _become_zygote(project: identity.Project, where: paths.Paths, ready: int) -> NoReturn:
+    detach(f"{where.project_run(project.id)}/supervisor.log", keep=ready)
+    enter_user_namespace(where)
+    from devenv.supervisor import zygote
+
+    zygote.main(project, where, ready=ready)
+
+
+def detach(log: str, *, keep: int) -> None:
+    """Leave everything of the caller's behind: its folder, terminal, descriptors, signal handlers and umask."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir("/")
+    os.umask(0o077)
+    null = os.open("/dev/null", os.O_RDONLY)
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(null, 0)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    limit = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, keep)
+    os.closerange(keep + 1, limit)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)
+
+
+def enter_user_namespace(where: paths.Paths) -> None:
+    """As an ordinary user: into the user namespace of the engines that run already, or into a new one.
+
+    Inside we look like root, so both trees are named in the environment first.
+    """
+    os.environ["DEVENV_DATA_HOME"], os.environ["DEVENV_RUNTIME_DIR"] = where
+    if os.geteuid() == 0:
+        return
+    from devenv.runtime import rootless
+
+    for pid in _engines(where):
+        try:
+            rootless.join(pid)
+        except OSError:
+            continue
+        return
+    rootless.enter()
+
+
+def _engines(where: paths.Paths) -> list[int]:
+    """Processes that live in this user's namespace: engines, and containers that outlived theirs."""
+    from devenv.runtime import state
+
+    found = []
+    folder = f"{where.run}/engines"
+    for name in _names(folder):
+        pid, _, start = name.partition("-")
+        if identity.process_start_time(int(pid)) == int(start):
+            found.append(int(pid))
+        else:
+            os.unlink(f"{folder}/{name}")
+    for name in _names(f"{where.data}/containers"):
+        container = state.load(where.container(name))
+        if container is not None and container.pid is not None and container.status in {"running", "paused"}:
+            found.append(container.pid)
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def register_engine(where: paths.Paths) -> str:
+    """Let later commands find this process's user namespace. Returns the file to remove at the end."""
+    # The pid outside: /proc is the host's, also for a process in a user namespace.
+    pid = os.getpid()
+    os.makedirs(f"{where.run}/engines", mode=0o700, exist_ok=True)
+    path = f"{where.run}/engines/{pid}-{identity.process_start_time(pid)}"
+    with open(path, "w"):
+        pass
+    return path

@@ -1,0 +1,42 @@
+"""What goes over ``supervisor.sock``: one JSON object a line, in both directions.
+
+A request is ``{"op": …, "params": {…}}``; the answers are any number of ``{"event": …}`` or
+``{"container": …}``, and at the end ``{"result": …}`` or ``{"error": {…}}``. One request a connection: closing it
+cancels what is still under way, as a Ctrl-C does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from devenv import __version__, errors
+
+# Raised whenever a message changes its meaning; a command that meets another one replaces the supervisor.
+VERSION = f"{__version__}/1"
+LIMIT = 16 * 1024 * 1024  # a project of a thousand services is about 2 MB
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def error_to_json(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, errors.DevenvError):
+        return {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "note": error.note,
+            "exit_code": error.exit_code,
+        }
+    return {"code": "internal", "message": f"{type(error).__name__}: {error}", "exit_code": 70}
+
+
+class RemoteError(errors.DevenvError):
+    """An error that another process met, with that error's own code and exit code."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        super().__init__(data["message"], hint=data.get("hint"), note=data.get("note"))
+        self.code = data.get("code", "error")  # type: ignore[misc]
+        self.exit_code = data.get("exit_code", 1)  # type: ignore[misc]
