@@ -9,20 +9,22 @@ from __future__ import annotations
 import os
 import sys
 
+from devenv.util import folders
+
 # `doctor` looks at the machine as the caller sees it, which a process in a user namespace can't.
-_NEVER_FAST = frozenset({"doctor", "init", "version", "--version", "-v", "--help", "-h"})
+_NEVER_FAST = ("doctor", "init", "version", "--version", "-v", "--help", "-h")
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    code = None
-    if not (_NEVER_FAST & set(arguments)) and "DEVENV_SLOW" not in os.environ:
+    if arguments and arguments[0] not in _NEVER_FAST and "DEVENV_SLOW" not in os.environ:
         code = _forward(arguments)
-    if code is None:
-        from devenv.cli import app
+        if code is not None:
+            # Nothing was opened or buffered here, so there is nothing that an orderly shutdown would add.
+            os._exit(code)
+    from devenv.cli import app
 
-        code = app.main(arguments)
-    sys.exit(code)
+    sys.exit(app.main(arguments))
 
 
 def runtime_directory() -> str:
@@ -37,11 +39,6 @@ def runtime_directory() -> str:
     return f"{base}/devenv" if base and os.path.isdir(base) else f"/tmp/devenv-{uid}"
 
 
-def folder_link(run: str, folder: str) -> str:
-    """Where a supervisor leaves word that it serves ``folder``."""
-    return f"{run}/folders/" + folder.replace("%", "%25").replace("/", "%2F")
-
-
 def _forward(arguments: list[str]) -> int | None:
     """The exit code, or None when no preloaded process could take the command."""
     try:
@@ -52,7 +49,7 @@ def _forward(arguments: list[str]) -> int | None:
     if not os.path.isdir(f"{run}/folders"):
         return None
     while True:
-        link = folder_link(run, folder)
+        link = folders.link(run, folder)
         if os.path.islink(link):
             return _send(link, arguments)
         parent = os.path.dirname(folder)
