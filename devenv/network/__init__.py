@@ -1,5 +1,6 @@
-"""Networks, addresses, names and published ports: bridges, /etc/hosts, resolv.conf, nftables and the port proxy.
+"""Networks, addresses, names and published ports: bridges, /etc/hosts, resolv.conf, nftables and the port
+proxy.
 
-Knows nothing of the spec: ``types`` says what it takes and gives. What runs as a process of its own (``portproxy``)
-imports the standard library and ``devenv.linux`` alone.
+Knows nothing of the spec: ``types`` says what it takes and gives. What runs as a process of its own
+(``portproxy``) imports the standard library and ``devenv.linux`` alone.
 """

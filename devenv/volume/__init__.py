@@ -1,1 +1,1 @@
-"""TODO"""
+"""What outlives a container: named and anonymous volumes, and where a bind mount's source really is."""
