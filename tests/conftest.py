@@ -68,7 +68,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.fixture(scope="session")
 def surroundings(pytestconfig: pytest.Config) -> isolation.Session:
-    return pytestconfig.stash[_SESSION]
+    session = pytestconfig.stash[_SESSION]
+    if session.users:
+        isolation.install(session)
+    return session
 
 
 _numbers = itertools.count(1)
