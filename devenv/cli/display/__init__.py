@@ -1,1 +1,5 @@
-"""How progress is shown: sinks for ``devenv.events``, one a kind of output. They decide nothing."""
+"""Sinks of ``devenv.events.Event``: how progress looks. Data goes to stdout, so all of these write to stderr.
+
+``tty`` redraws one line a resource, ``plain`` prints a line an event, ``jsonl`` an object an event, ``quiet`` nothing;
+``sink`` chooses. Nothing here talks to a supervisor.
+"""

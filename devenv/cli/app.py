@@ -1,0 +1,210 @@
+"""One run of the command line: ``main(argv)`` returns the exit code and never raises, exits or prints a traceback.
+
+It runs in a fresh process (``devenv.entry``) and in a forked child of the zygote, with the caller's descriptors,
+folder and environment in place. Importing this module costs typer and nothing else; a command's own module is
+imported when that command is called (``commands`` is the table), so ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer import core
+from typer.main import get_command as build
+
+from devenv import errors
+from devenv.cli import commands, options, report
+
+Context = Any  # click's own class: typer brings a copy of click from 0.28 on, and imports it before
+
+
+class Group(core.TyperGroup):
+    """The commands of the table, each built when it is asked for."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return [name for name, entry in commands.COMMANDS.items() if not entry.hidden and _exists(entry)]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Any:
+        entry = commands.COMMANDS.get(cmd_name)
+        if entry is None or not _exists(entry):
+            return None
+        return load(cmd_name, entry)
+
+    def format_commands(self, ctx: Context, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, commands.COMMANDS[name].help) for name in self.list_commands(ctx)])
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> Any:
+        if self.get_command(ctx, args[0]) is None:
+            _unknown(args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+def _exists(entry: commands.Command) -> bool:
+    return os.path.exists(f"{os.path.dirname(__file__)}/{entry.module}.py")
+
+
+def load(name: str, entry: commands.Command) -> Any:
+    """The click command of one row of the table."""
+    function = getattr(importlib.import_module(f"devenv.cli.{entry.module}"), entry.function)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    settings = {"allow_interspersed_args": not entry.positional}
+    single.command(name, help=function.__doc__ or f"{entry.help}.", context_settings=settings)(function)
+    return build(single)
+
+
+def _unknown(name: str, known: list[str]) -> NoReturn:
+    if name in commands.MISSING:
+        raise errors.UsageError(f"`devenv {name}` is not built yet", hint=commands.MISSING[name] or None)
+    raise errors.UsageError(
+        f"there is no command `{name}`",
+        hint=report.did_you_mean(name, known) or "`devenv --help` lists the commands",
+    )
+
+
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _devenv(
+    ctx: typer.Context,
+    *,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", "-f", metavar="FILE", help="Spec file; may be repeated")
+    ] = None,
+    project_name: Annotated[str, typer.Option("--project-name", "-p", metavar="NAME", help="Name of the project")] = "",
+    project_directory: Annotated[
+        str, typer.Option("--project-directory", metavar="DIR", help="Folder that paths are relative to")
+    ] = "",
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", metavar="NAME", help="Profile to enable; may be repeated")
+    ] = None,
+    env_file: Annotated[
+        list[str] | None, typer.Option("--env-file", metavar="FILE", help="In place of .env; may be repeated")
+    ] = None,
+    parallel: Annotated[int, typer.Option(metavar="N", help="Most operations at once; -1 is no limit")] = -1,
+    progress: Annotated[options.Progress | None, typer.Option(help="How progress is shown", show_default=False)] = None,
+    ansi: Annotated[options.Ansi | None, typer.Option(help="When to use colours and cursor moves")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, do nothing")] = False,
+    all_resources: Annotated[
+        bool, typer.Option("--all-resources", help="Include resources that no service uses")
+    ] = False,
+    compatibility: Annotated[
+        bool, typer.Option("--compatibility", help="Join container names by _ in place of -")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", "--verbose", help="Show tracebacks and what is talked about")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", "-v", help="Print the version")] = False,
+) -> None:
+    """Declarative dev environments on containers that devenv runs itself."""
+    if ctx.resilient_parsing:
+        return
+    ctx.obj = options.Globals(
+        files=tuple(file or ()),
+        project_name=project_name,
+        project_directory=project_directory,
+        profiles=tuple(profile or ()),
+        env_files=tuple(env_file or ()),
+        parallel=parallel,
+        progress=_choice(progress, options.Progress, "COMPOSE_PROGRESS", options.Progress.AUTO),
+        ansi=_choice(ansi, options.Ansi, "COMPOSE_ANSI", options.Ansi.AUTO),
+        dry_run=dry_run,
+        all_resources=all_resources,
+        compatibility=compatibility,
+        debug=debug,
+    )
+    report.settings = ctx.obj
+    if version:
+        from devenv import __version__
+
+        print(f"devenv version {__version__}")
+        raise typer.Exit(0)
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+        raise typer.Exit(0)
+
+
+def _choice(given: Any, kind: Any, variable: str, default: Any) -> Any:
+    """The option, else the environment variable docker compose has for it, else the default."""
+    if given is not None:
+        return given
+    text = os.environ.get(f"DEVENV_{variable.removeprefix('COMPOSE_')}") or os.environ.get(variable)
+    if not text:
+        return default
+    try:
+        return kind(text)
+    except ValueError:
+        names = ", ".join(kind)
+        raise errors.UsageError(f"{variable} is `{text}`, which is none of {names}") from None
+
+
+def main(argv: list[str]) -> int:
+    """Run ``argv`` (without the program's name) and return the exit code."""
+    report.settings = None
+    _repair_streams()
+    code = report.guard(lambda: _run(argv), argv)
+    # What is buffered must be out before a forked child ends by os._exit, and the reader may be gone by now.
+    return report.flush(code)
+
+
+def _run(argv: list[str]) -> int:
+    result = _group()(argv)
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+_built: list[Any] = []
+
+
+def _group() -> Callable[[list[str]], Any]:
+    if not _built:
+        _built.append(build(app))
+    group = _built[0]
+    return lambda argv: group.main(args=list(argv), prog_name="devenv", standalone_mode=False)
+
+
+def _repair_streams() -> None:
+    """A caller may have closed 0, 1 or 2, which makes Python's objects None; the kernel would hand the numbers to
+    the next file that is opened, and output would land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one, since those below are open by now.
+            os.open("/dev/null", os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  they live as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Names and paths may hold bytes that are no text in the caller's locale.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def preload() -> None:
+    """For the zygote: import all that commands import, and build the table, so that its children need not."""
+    _group()
+    for name, entry in commands.COMMANDS.items():
+        if _exists(entry):
+            load(name, entry)
+    for module in ("context", "inventory", "operate", "logview", "display.tty", "display.plain"):
+        importlib.import_module(f"devenv.cli.{module}")
+    for name in ("devenv.spec.loader", "devenv.runtime.exec", "devenv.runtime.logs"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue

@@ -1,0 +1,44 @@
+"""The request that ``up``, ``create``, ``scale`` and ``plan`` share: take the machine to what the spec says."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from devenv.cli import context, operate, options
+from devenv.cli.display import sink
+
+
+class Wishes(NamedTuple):
+    services: tuple[str, ...] = ()
+    recreate: str = "diverged"  # diverged, force or never
+    recreate_deps: bool = False  # force those that the named services depend on, too
+    no_deps: bool = False
+    no_start: bool = False
+    remove_orphans: bool = False
+    scale: dict[str, int] = {}  # noqa: RUF012  never changed
+    wait: bool = False
+    wait_timeout: float | None = None
+    timeout: float | None = None
+    renew_volumes: bool = False
+    dry_run: bool = False
+
+
+def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> dict[str, Any]:
+    values = wishes._asdict()
+    values["services"] = list(wishes.services)
+    values["dry_run"] = wishes.dry_run or given.dry_run
+    values["project"] = project.canonical
+    values["config_files"] = list(project.files)
+    values["parallel"] = given.parallel
+    return values
+
+
+def bring_up(given: options.Globals, project: context.Loaded, wishes: Wishes, *, title: str) -> dict[str, Any]:
+    """Do it, or with ``--dry-run`` print the plan."""
+    supervisor = operate.ensure(project)
+    show = sink.choose(given)
+    result = operate.request(supervisor, "up", params(given, project, wishes), show=show, title=title)
+    answer: dict[str, Any] = result or {}
+    if given.dry_run:
+        print(answer.get("plan", ""), end="")
+    return answer

@@ -1,0 +1,65 @@
+"""Which commands there are and where each one lives. Data only: ``--help`` reads this table and imports no command."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    module: str  # below devenv.cli
+    help: str
+    function: str = "command"
+    positional: bool = False  # options end at the first argument: the rest belongs to somebody else's command
+    hidden: bool = False
+
+    @property
+    def target(self) -> str:
+        return f"devenv.cli.{self.module}:{self.function}"
+
+
+COMMANDS: dict[str, Command] = {
+    "up": Command("up", "Create and start services, and follow their logs"),
+    "down": Command("down", "Stop and remove containers and networks"),
+    "ps": Command("ps", "List containers"),
+    "ls": Command("ls", "List projects"),
+    "logs": Command("logs", "Show the output of services"),
+    "exec": Command("exec", "Run a command in a running container", positional=True),
+    "run": Command("run", "Run a one-off command on a service", positional=True),
+    "create": Command("create", "Create containers without starting them"),
+    "start": Command("start", "Start stopped services"),
+    "stop": Command("stop", "Stop running services"),
+    "restart": Command("restart", "Restart services"),
+    "kill": Command("kill", "Send a signal to services"),
+    "rm": Command("rm", "Remove stopped containers"),
+    "pause": Command("pause", "Pause services"),
+    "unpause": Command("pause", "Resume paused services", function="unpause"),
+    "scale": Command("scale", "Set how many containers a service has"),
+    "port": Command("port", "Print the host port that a service's port is published at"),
+    "top": Command("top", "Show the processes of services"),
+    "events": Command("events", "Follow what happens to containers"),
+    "wait": Command("wait", "Wait until services stop, and print their exit codes"),
+    "images": Command("images", "List the images that containers use"),
+    "config": Command("config", "Check the spec and print it as devenv understands it"),
+    "convert": Command("config", "Same as config", hidden=True),
+    "plan": Command("plan", "Print what `up` would do, and why"),
+    "graph": Command("graph", "Print what depends on what"),
+    "doctor": Command("doctor", "Show what this machine gives and lacks"),
+    "init": Command("init", "Begin a project from a template"),
+    "version": Command("version", "Print the version"),
+}
+
+# Commands of docker compose that are not built yet, and what does the job meanwhile.
+MISSING: dict[str, str] = {
+    "attach": "`devenv logs -f SERVICE` follows the output, `devenv exec SERVICE sh` gives a shell",
+    "bridge": "",
+    "build": "give the service an `image:` that is there already: `host:`, `rootfs:DIR` or `oci:DIR`",
+    "commit": "",
+    "cp": "a bind mount carries files, and `devenv exec -T SERVICE cat FILE > FILE` copies one out",
+    "export": "",
+    "publish": "",
+    "pull": "use an image that is here already: `host:`, `rootfs:DIR` or `oci:DIR`",
+    "push": "",
+    "stats": "`devenv top` lists the processes",
+    "volumes": "`devenv config --volumes` lists those of the spec",
+    "watch": "a bind mount shows edits at once",
+}

@@ -1,0 +1,37 @@
+"""``devenv create``: ``up --no-start``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from devenv.cli import bringup, context, operate, options, up
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    services: options.Services = None,
+    force_recreate: Annotated[bool, typer.Option(help="Recreate containers even if nothing changed")] = False,
+    no_recreate: Annotated[bool, typer.Option(help="Keep containers even if something changed")] = False,
+    remove_orphans: options.RemoveOrphans = False,
+    scale: options.Scale = None,
+    build: options.Build = False,
+    no_build: options.NoBuild = False,
+    pull: options.Pull = "",
+    quiet_pull: options.QuietPull = False,
+    yes: options.Yes = False,
+) -> None:
+    """Create containers, networks and volumes without starting anything."""
+    operate.exclusive(force_recreate=force_recreate, no_recreate=no_recreate)
+    up.warn_of_images(build=build, pull=pull)
+    project = context.load(ctx.obj)
+    wishes = bringup.Wishes(
+        services=tuple(project.check_services(services)),
+        recreate="force" if force_recreate else "never" if no_recreate else "diverged",
+        no_start=True,
+        remove_orphans=remove_orphans,
+        scale=operate.scales(scale),
+    )
+    bringup.bring_up(ctx.obj, project, wishes, title="create")

@@ -1,0 +1,38 @@
+"""``devenv down``: everything of the project that ``up`` made, in reverse order; volumes only when asked."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from devenv.cli import context, formats, operate, options, terminal
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    services: options.Services = None,
+    volumes: Annotated[bool, typer.Option("--volumes", "-v", help="Also remove named and anonymous volumes")] = False,
+    remove_orphans: options.RemoveOrphans = False,
+    timeout: options.Timeout = None,
+    rmi: Annotated[str, typer.Option("--rmi", metavar="TYPE", help="local or all; not effective yet")] = "",
+) -> None:
+    """Stop and remove containers and networks."""
+    given: options.Globals = ctx.obj
+    seconds = formats.seconds_or_duration(timeout, option="--timeout")
+    if rmi:
+        terminal.warn("`--rmi` is understood but not effective yet: images stay")
+    project = context.find(given)
+    names = project.check_services(services)
+    if not operate.is_known(project):
+        terminal.warn(f"nothing to remove for project `{project.identity.name}`")
+        return
+    params = {
+        "services": names,
+        "volumes": volumes,
+        "remove_orphans": remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS") in {"1", "true"},
+        "timeout": seconds,
+    }
+    operate.perform(given, project, "down", params)

@@ -1,0 +1,140 @@
+"""What containers there are, read from disk alone: no supervisor has to run, and none is started.
+
+A container is three files (its record, its state and its health); ``state.load`` makes sure that one said to be
+running has a living process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+from devenv import errors
+from devenv.cli import formats
+from devenv.reconcile import record as records
+from devenv.reconcile.record import Record
+from devenv.util import paths
+
+# The states that `ps` shows without --all, as docker does.
+ACTIVE = frozenset({"running", "paused", "restarting"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Container:
+    record: Record
+    state: str  # docker's words: created, running, paused, restarting, exited, dead
+    pid: int | None
+    started: float | None
+    finished: float | None
+    exit_code: int | None
+    oom_killed: bool
+    health: str  # "", starting, healthy, unhealthy
+    folder: str
+
+    @property
+    def label(self) -> str:
+        """``web-1``: the name without the project's, as it stands before log lines."""
+        return self.record.name.removeprefix(f"{self.record.project}-").removeprefix(f"{self.record.project}_")
+
+    def status(self, now: float) -> str:
+        return formats.status(
+            self.state,
+            now=now,
+            started=self.started,
+            finished=self.finished,
+            exit_code=self.exit_code,
+            health=self.health,
+        )
+
+
+class Publisher(NamedTuple):
+    URL: str
+    TargetPort: int
+    PublishedPort: int
+    Protocol: str
+
+
+def load(where: paths.Paths, project_id: str | None = None) -> list[Container]:
+    """Every container (of a project), ordered by service and number."""
+    return [_read(where, record) for record in records.load_all(where, project_id)]
+
+
+def _read(where: paths.Paths, record: Record) -> Container:
+    from devenv.runtime import state
+
+    folder = where.container(record.id)
+    current: Any = state.load(folder)
+    status = current.status if current is not None else "created"
+    health = str(records.health(where, record.id).get("status", "")) if status == "running" else ""
+    words = {"creating": "created", "stopped": "exited"}
+    name = words.get(status, status)
+    if name == "exited" and _will_restart(where, record, current.exit_code):
+        name = "restarting"
+    return Container(
+        record=record,
+        state=name,
+        pid=getattr(current, "pid", None),
+        started=getattr(current, "started", None),
+        finished=getattr(current, "finished", None),
+        exit_code=getattr(current, "exit_code", None),
+        oom_killed=bool(getattr(current, "oom_killed", False)),
+        health="" if health == "none" else health,
+        folder=folder,
+    )
+
+
+def _will_restart(where: paths.Paths, record: Record, exit_code: int | None) -> bool:
+    """Whether its restart policy brings it back, and there is a supervisor to do so."""
+    if not wants_restart(record, exit_code) or records.stopped_by_user(where, record.id):
+        return False
+    return os.path.exists(f"{where.project_run(record.project_id)}/supervisor.sock")
+
+
+def wants_restart(record: Record, exit_code: int | None) -> bool:
+    condition = str(record.restart.get("condition", "none"))
+    if condition in {"any", "always", "unless-stopped"}:
+        return True
+    return condition == "on-failure" and exit_code != 0
+
+
+def of_services(containers: list[Container], services: list[str]) -> list[Container]:
+    if not services:
+        return containers
+    wanted = set(services)
+    return [container for container in containers if container.record.service in wanted]
+
+
+def pick(containers: list[Container], service: str, index: int, *, states: frozenset[str]) -> Container:
+    """The container of ``service`` to work on: number ``index``, or the first one in one of ``states``."""
+    mine = [item for item in containers if item.record.service == service and not item.record.oneoff]
+    if index:
+        mine = [item for item in mine if item.record.number == index]
+    ready = [item for item in mine if item.state in states]
+    if ready:
+        return ready[0]
+    what = f"service `{service}`" + (f" number {index}" if index else "")
+    if mine:
+        raise errors.ContainerError(
+            f"{what} is not running: it is {mine[0].state}", hint=f"`devenv start {service}` starts it"
+        )
+    raise errors.ContainerError(f"{what} has no container", hint=f"`devenv up -d {service}` makes one")
+
+
+def publishers(where: paths.Paths, container: Container) -> list[Publisher]:
+    """Where its ports can be reached, in a stable order. A port that is not published has number 0."""
+    found: set[Publisher] = set()
+    for entry in container.record.ports:
+        target = int(entry.get("target") or 0)
+        published = str(entry.get("published") or "0")
+        protocol = str(entry.get("protocol") or "tcp")
+        if not target:
+            continue
+        if container.state not in ACTIVE or not published.isdecimal():
+            published = "0"
+        host = str(entry.get("host_ip") or "")
+        hosts = [host] if host else ["0.0.0.0", "::"]
+        if published == "0":
+            hosts = [""]
+        found.update(Publisher(url, target, int(published), protocol) for url in hosts)
+    return sorted(found, key=lambda item: (item.TargetPort, item.Protocol, item.URL, item.PublishedPort))

@@ -1,0 +1,175 @@
+"""Joining the caller's terminal to a pseudo-terminal in a container: raw mode, resizes, and nothing left behind.
+
+The loop ends when the process has ended and what it wrote has been shown. Bytes pass as they are: this is the one
+place where a container talks to the terminal directly, because the user asked for just that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import selectors
+import signal
+import struct
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_CHUNK = 32768
+_END_OF_TRANSMISSION = b"\x04"
+
+
+@contextlib.contextmanager
+def raw(descriptor: int) -> Iterator[None]:
+    """Every key goes to the container, Ctrl-C included. A descriptor that is no terminal is left alone."""
+    try:
+        before = termios.tcgetattr(descriptor)
+    except (termios.error, OSError):
+        yield
+        return
+    try:
+        tty.setraw(descriptor, termios.TCSADRAIN)
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give the pseudo-terminal the size of the caller's."""
+    with contextlib.suppress(OSError):
+        size = fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8)
+        if any(struct.unpack("HHHH", size)[:2]):
+            fcntl.ioctl(target, termios.TIOCSWINSZ, size)
+
+
+def join(master: int, *, ended: int | None, interactive: bool = True, stdin: int = 0, stdout: int = 1) -> None:
+    """Carry bytes both ways until ``ended`` (a pidfd) is readable or nobody holds the other end of ``master``."""
+    with contextlib.ExitStack() as stack:
+        wake = stack.enter_context(_signals())
+        stack.enter_context(raw(stdin if interactive else -1))
+        os.set_blocking(master, False)
+        copy_size(stdout, master)
+        _Joint(master, ended, wake, stdin=stdin if interactive else None, stdout=stdout).run()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor that is readable after SIGWINCH. SIGTERM and SIGHUP end the loop, so that raw mode is undone."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def nothing(_number: int, _frame: FrameType | None) -> None:
+        pass
+
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGWINCH: nothing,
+        signal.SIGTERM: end,
+        signal.SIGHUP: end,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
+
+
+class _Joint:
+    def __init__(self, master: int, ended: int | None, wake: int, *, stdin: int | None, stdout: int) -> None:
+        self._master = master
+        self._ended = ended
+        self._wake = wake
+        self._stdin = stdin
+        self._stdout = stdout
+        self._pending = b""  # typed, and not taken by the container yet
+        self._running = True
+
+    def run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            self._selector = selector
+            selector.register(self._master, selectors.EVENT_READ, self._on_master)
+            selector.register(self._wake, selectors.EVENT_READ, self._on_resize)
+            if self._ended is not None:
+                selector.register(self._ended, selectors.EVENT_READ, self._on_end)
+            if self._stdin is not None:
+                with contextlib.suppress(PermissionError):  # epoll refuses plain files: they are always ready
+                    selector.register(self._stdin, selectors.EVENT_READ, self._on_stdin)
+            while self._running:
+                for key, mask in selector.select():
+                    key.data(mask)
+
+    def _on_master(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._push()
+        if mask & selectors.EVENT_READ and not self._show():
+            self._running = False
+
+    def _show(self) -> bool:
+        """Pass on what the container wrote; False when nobody can write any more."""
+        try:
+            data = os.read(self._master, _CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            # Every descriptor of the other end is closed: pty(7) says EIO.
+            if error.errno == errno.EIO:
+                return False
+            raise
+        write_all(self._stdout, data)
+        return bool(data)
+
+    def _on_stdin(self, _mask: int) -> None:
+        assert self._stdin is not None
+        try:
+            data = os.read(self._stdin, _CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(self._stdin)
+            self._stdin = None
+            data = _END_OF_TRANSMISSION
+        self._pending += data
+        self._push()
+
+    def _push(self) -> None:
+        try:
+            self._pending = self._pending[os.write(self._master, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._pending = b""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pending else 0)
+        self._selector.modify(self._master, wanted, self._on_master)
+
+    def _on_resize(self, _mask: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        copy_size(self._stdout, self._master)
+
+    def _on_end(self, _mask: int) -> None:
+        # A process that it left behind may hold the terminal for ever, so only what is there already is shown.
+        while True:
+            try:
+                data = os.read(self._master, _CHUNK)
+            except OSError:
+                break
+            if not data:
+                break
+            write_all(self._stdout, data)
+        self._running = False
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
