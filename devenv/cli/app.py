@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -27,7 +26,7 @@ class Group(core.TyperGroup):
     """The commands of the table, each built when it is asked for."""
 
     def list_commands(self, ctx: Context) -> list[str]:
-        return [name for name, entry in commands.COMMANDS.items() if not entry.hidden and _exists(entry)]
+        return [name for name in app_names() if not commands.COMMANDS[name].hidden]
 
     def get_command(self, ctx: Context, cmd_name: str) -> Any:
         entry = commands.COMMANDS.get(cmd_name)
@@ -43,6 +42,11 @@ class Group(core.TyperGroup):
         if self.get_command(ctx, args[0]) is None:
             _unknown(args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
+
+
+def app_names() -> list[str]:
+    """Every command whose module is there."""
+    return [name for name, entry in commands.COMMANDS.items() if _exists(entry)]
 
 
 def _exists(entry: commands.Command) -> bool:
@@ -160,18 +164,23 @@ def main(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    result = _group()(argv)
+    # Not click's own main(): that makes a broken pipe exit code 1 and swaps sys.stdout for good.
+    group = _group()
+    try:
+        with group.make_context("devenv", list(argv)) as context:
+            result = group.invoke(context)
+    except typer.Exit as stop:
+        result = stop.exit_code
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
 _built: list[Any] = []
 
 
-def _group() -> Callable[[list[str]], Any]:
+def _group() -> Any:
     if not _built:
         _built.append(build(app))
-    group = _built[0]
-    return lambda argv: group.main(args=list(argv), prog_name="devenv", standalone_mode=False)
+    return _built[0]
 
 
 def _repair_streams() -> None:

@@ -13,6 +13,7 @@ A bug in devenv itself leaves its traceback in a file and one line that names it
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -26,6 +27,8 @@ from devenv.cli import options, terminal
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE: what a C program would have died of
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 # Set once the options before the command are parsed; an error may come sooner.
 settings: options.Globals | None = None
@@ -46,8 +49,11 @@ def guard(body: Callable[[], int], argv: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:  # noqa: BLE001  the last resort of the whole program
         if hasattr(error, "format_message"):
-            show(_usage(error, argv))
-            return 2
+            show(_usage(error))
+            return errors.UsageError.exit_code
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            show(errors.HostError(f"can't write the output: {error.strerror}"))
+            return 1
         return _internal(error, argv)
 
 
@@ -102,7 +108,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{matches[0]}`?" if matches else None
 
 
-def _usage(error: Any, argv: Sequence[str]) -> errors.UsageError:
+def _usage(error: Any) -> errors.UsageError:
     """What click found wrong with the command line, in our words' shape."""
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "devenv")
@@ -112,12 +118,10 @@ def _usage(error: Any, argv: Sequence[str]) -> errors.UsageError:
         return errors.UsageError(message[:1].lower() + message[1:], hint=f"`{path} --help` shows how it is used")
     hint = f"`{path} --help` lists the options"
     parent = getattr(context, "parent", None)
-    if error.possibilities:
-        hint = f"did you mean `{sorted(error.possibilities)[0]}`?"
-    elif parent is not None and option in _names(parent.command):
+    if parent is not None and option in _names(parent.command):
         hint = f"it goes before the command: `devenv {option} … {' '.join(path.split()[1:])}`"
-    elif parent is not None:
-        hint = did_you_mean(option, _names(context.command)) or hint  # type: ignore[union-attr]
+    elif context is not None:
+        hint = did_you_mean(option, _names(context.command)) or hint
     return errors.UsageError(f"`{path}` has no option `{option}`", hint=hint)
 
 
