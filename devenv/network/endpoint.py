@@ -1,0 +1,108 @@
+"""A container's place on a bridge: a veth pair, addresses and routes inside the container's network namespace.
+
+Nothing here is ever removed one by one: deleting a veth costs 20 ms of the kernel's grace periods, while the whole
+namespace, and the pair with it, goes for free when the container's last process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from devenv.linux import netns
+from devenv.network import bridge, types
+
+if TYPE_CHECKING:
+    from pyroute2.iproute.linux import IPRoute
+
+
+def veth_name(container_id: str, network: str, pid: int) -> str:
+    """The host's end. With the pid, so that a restarted container doesn't wait for its last namespace to be gone."""
+    return "dv" + hashlib.sha256(f"{container_id}/{network}/{pid}".encode()).hexdigest()[:10]
+
+
+def order(specs: Sequence[types.EndpointSpec]) -> list[types.EndpointSpec]:
+    """As interfaces are numbered: by priority, then by name."""
+    return sorted(specs, key=lambda spec: (-spec.priority, spec.network))
+
+
+def default_route(specs: Sequence[types.EndpointSpec], usable: set[str]) -> str:
+    """The network whose gateway the container uses: the highest ``gw_priority``, then the first by name; or none."""
+    able = sorted((spec for spec in specs if spec.network in usable), key=lambda s: (-s.gw_priority, s.network))
+    return able[0].network if able else ""
+
+
+def interfaces(specs: Sequence[types.EndpointSpec]) -> dict[str, str]:
+    """Network -> the interface's name inside the container; ``specs`` is in order."""
+    names: dict[str, str] = {}
+    asked = {spec.interface_name for spec in specs if spec.interface_name}
+    free = (name for number in range(len(specs) * 2 + 1) if (name := f"eth{number}") not in asked)
+    for spec in specs:
+        names[spec.network] = spec.interface_name or next(free)
+    return names
+
+
+def open_namespace(pid: int) -> int:
+    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def inside(namespace: int, own: int) -> Iterator[None]:
+    """The network thread stands in ``namespace`` meanwhile; ``own`` is where it belongs."""
+    netns.setns(namespace)
+    try:
+        yield
+    finally:
+        netns.setns(own)
+
+
+def plug(ip: IPRoute, *, namespace: int, bridge_index: int, veth: str, endpoint: types.Endpoint, mtu: int) -> None:
+    ip.link(
+        "add",
+        ifname=veth,
+        kind="veth",
+        master=bridge_index,
+        mtu=mtu,
+        state="up",
+        peer={"ifname": endpoint.interface, "net_ns_fd": namespace, "address": endpoint.mac, "mtu": mtu},
+    )
+
+
+def present() -> set[str]:
+    """The interfaces in the thread's present namespace."""
+    return {name for _, name in socket.if_nameindex()}
+
+
+def loopback(ip: IPRoute) -> None:
+    ip.link("set", index=socket.if_nametoindex("lo"), state="up")
+
+
+def configure(ip: IPRoute, endpoint: types.Endpoint) -> None:
+    """Addresses and routes of one interface; ``ip`` and the thread are inside the container's namespace."""
+    index = socket.if_nametoindex(endpoint.interface)
+    settings = f"ipv6/conf/{endpoint.interface}"
+    if endpoint.ipv6:
+        bridge.sysctl(f"{settings}/accept_ra", "0")
+        bridge.sysctl(f"{settings}/accept_dad", "0")
+    else:
+        bridge.sysctl(f"{settings}/disable_ipv6", "1")
+    if endpoint.ipv4:
+        ip.addr("add", index=index, family=socket.AF_INET, address=endpoint.ipv4, prefixlen=endpoint.prefix)
+    if endpoint.ipv6:
+        ip.addr(
+            "add",
+            index=index,
+            family=socket.AF_INET6,
+            address=endpoint.ipv6,
+            prefixlen=endpoint.prefix6,
+            IFA_FLAGS=bridge.IFA_F_NODAD,
+        )
+    ip.link("set", index=index, state="up")
+    if endpoint.gateway:
+        ip.route("add", family=socket.AF_INET, dst="0.0.0.0/0", gateway=endpoint.gateway, oif=index)
+    if endpoint.gateway6:
+        ip.route("add", family=socket.AF_INET6, dst="::/0", gateway=endpoint.gateway6, oif=index)

@@ -1,0 +1,468 @@
+"""The networks of one project: what reconcile calls.
+
+    caller's thread ──▶ NetworkManager ──▶ worker (the network thread) ──▶ bridge, endpoint, nft
+                              │
+                              └──▶ store (records, under a lock), ipam (decides), rootless (the project's namespace)
+
+Every call may be repeated and says the same again; whatever is missing in the kernel is made again from the records
+on disk. So a new supervisor needs nothing from the last one, and a bridge deleted under us comes back at the next
+``ensure``. Names are in ``hosts`` and ``resolv``, published ports in ``portproxy_client``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from devenv import errors
+from devenv.network import bridge, endpoint, firewall, ipam, nft, rootless, store, types, worker
+from devenv.util import paths as paths_
+
+T = TypeVar("T")
+# By these names, because a method of the class below is called `list`.
+Networks = list[types.Network]
+Endpoints = list[types.Endpoint]
+Nets = list[ipam.Net]
+
+OPTION_BRIDGE = "com.docker.network.bridge.name"
+OPTION_MTU = "com.docker.network.driver.mtu"
+
+
+class NetworkManager:
+    """Safe to call from any thread; every kernel operation is done in one thread of its own."""
+
+    def __init__(self, *, paths: paths_.Paths, project_id: str, project_name: str) -> None:
+        self._paths = paths
+        self._project_id = project_id
+        self._project_name = project_name
+        self._worker = worker.Worker()
+        self._rootless = rootless.in_user_namespace()
+        self._holder: rootless.Holder | None = None
+        self._preparing = threading.Lock()
+        self._host_routes: Nets = []
+        self._rules: firewall.Table | None = None
+        self._notes: dict[str, str] = {}
+
+    # Networks
+
+    def ensure(self, spec: types.NetworkSpec) -> types.Network:
+        """The network, as ``spec`` wants it: found, repaired or made."""
+        if spec.external:
+            return self._external(spec)
+        _check_driver(spec)
+        self._prepare()
+        return self._call(f"network `{spec.name}`", lambda: self._ensure(spec))
+
+    def diverged(self, spec: types.NetworkSpec) -> bool:
+        """Whether the network is there, and made from other wishes than ``spec``'s."""
+        network = store.load(self._paths, self._project_id, spec.name)
+        return network is not None and not spec.external and network.wishes != store.wishes(spec)
+
+    def list(self) -> Networks:
+        return store.load_project(self._paths, self._project_id)
+
+    def remove(self, name: str) -> None:
+        """Remove a network of the project's; one that isn't there is removed already."""
+        if self._rootless and not self._alive():
+            # The namespace is gone, and every bridge with it.
+            self._forget(name)
+            return
+        self._prepare()
+        self._call(f"network `{name}`", lambda: self._remove(name))
+
+    def prune(self) -> None:
+        """Drop addresses of containers that don't exist any more, and bridges of this project that no record owns."""
+        with store.locked(self._paths):
+            for network in self.list():
+                alive = {key: value for key, value in network.allocations.items() if self._exists(key)}
+                if len(alive) != len(network.allocations):
+                    store.save(self._paths, dataclasses.replace(network, allocations=alive))
+        if self._rootless and not self._alive():
+            return
+        self._prepare()
+        self._call("networks", self._prune)
+
+    def shutdown(self) -> None:
+        """Leave nothing of the project in the kernel: called when its last container is gone. Records stay."""
+        if self._rootless:
+            self._worker.call(self._worker.unsettle)
+            self._worker.home = None
+            rootless.end(self._paths.project_run(self._project_id))
+            self._holder = None
+        elif not self.list():
+            with contextlib.suppress(OSError):
+                self._worker.call(lambda: nft.delete(firewall.table_name(self._project_id)))
+        self._rules = None
+
+    def close(self) -> None:
+        """End the network thread. Bridges, addresses and rules stay as they are."""
+        self._worker.close()
+
+    def notes(self) -> tuple[str, ...]:
+        """What works less well than it could, each with its remedy."""
+        return tuple(self._notes.values())
+
+    # Containers
+
+    def attach(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> Endpoints:
+        """Wire the network namespace of ``pid``; again after a restart, and with the same addresses.
+
+        In the order in which interfaces are numbered. What is wired already is left alone.
+        """
+        if not specs:
+            self.loopback(pid)
+            return []
+        self._prepare()
+        return self._call(f"container `{container_id[:12]}`", lambda: self._attach(container_id, pid, specs))
+
+    def loopback(self, pid: int) -> None:
+        """Bring up nothing but the loopback, for ``network_mode: none``."""
+        self._call("loopback", lambda: self._loopback(pid))
+
+    def endpoints(self, container_id: str, specs: Sequence[types.EndpointSpec]) -> Endpoints:
+        """The addresses that the container has or will have, with nothing wired."""
+        networks = self._allocate(container_id, 0, specs)
+        return _endpoints(networks, container_id, specs)
+
+    def release(self, container_id: str) -> None:
+        """Give the container's addresses back. Its interfaces go with its network namespace."""
+        with store.locked(self._paths):
+            for network in store.load_all(self._paths):
+                if container_id in network.allocations:
+                    left = {key: value for key, value in network.allocations.items() if key != container_id}
+                    store.save(self._paths, dataclasses.replace(network, allocations=left))
+
+    def nameservers(self) -> tuple[str, ...]:
+        """Resolvers that containers should use in place of the host's; empty for the host's own."""
+        if not self._rootless:
+            return ()
+        self._prepare()
+        return (self._holder.outbound.dns,) if self._holder and self._holder.outbound.dns else ()
+
+    def gateway(self) -> str:
+        """What ``host-gateway`` stands for: an address of the host that containers can reach; or empty."""
+        networks = [network for network in self.list() if not network.internal]
+        return networks[0].gateways[0] if networks and not self._rootless else ""
+
+    # In the caller's thread
+
+    def _alive(self) -> bool:
+        holder = rootless.load(self._paths.project_run(self._project_id))
+        return holder is not None and holder.process.alive()
+
+    def _prepare(self) -> None:
+        """In a user namespace: have the project's namespace, and the network thread in it."""
+        if not self._rootless:
+            return
+        with self._preparing:
+            if self._holder is None:
+                self._host_routes = self._worker.call(self._read_host_routes)
+            settled = self._holder is not None
+            spawn = (lambda: self._worker.call(rootless.spawn_here)) if settled else rootless.spawn_in_new_namespace
+            holder = rootless.ensure(self._paths.project_run(self._project_id), spawn)
+            if holder == self._holder:
+                return
+            self._holder = holder
+            self._worker.home = holder.path
+            if not settled:
+                self._call("the project's network namespace", self._settle)
+            if holder.outbound.note:
+                self._notes["outbound"] = holder.outbound.note
+            else:
+                self._notes.pop("outbound", None)
+
+    def _call(self, what: str, job: Callable[[], T]) -> T:
+        try:
+            return self._worker.call(job)
+        except errors.DevenvError:
+            raise
+        except Exception as exc:
+            raise _translated(what, exc) from exc
+
+    def _external(self, spec: types.NetworkSpec) -> types.Network:
+        network = store.find(self._paths, spec.name, but="")
+        if network is None:
+            known = sorted({item.name for item in store.load_all(self._paths)})
+            raise errors.NetworkError(
+                f"network `{spec.name}` is external and does not exist",
+                hint="start the project that owns it first"
+                + (f"; known networks: {', '.join(known)}" if known else ""),
+            )
+        if self._rootless and network.project_id != self._project_id:
+            raise errors.NetworkError(
+                f"network `{spec.name}` belongs to another project, whose networks this user namespace can't reach",
+                hint="run both projects as root, or publish a port and use that",
+            )
+        if self._call("networks", lambda: bridge.index_of(network.bridge)) is None:
+            raise errors.NetworkError(
+                f"network `{spec.name}` is external and not up", hint="start the project that owns it first"
+            )
+        return network
+
+    def _allocate(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> dict[str, types.Network]:
+        """Hold an address on every network, all or none; the networks, with the container's allocation in each."""
+        with store.locked(self._paths):
+            networks: dict[str, types.Network] = {}
+            for spec in specs:
+                network = self._find(spec.network)
+                allocation = ipam.allocate(network, container_id, spec)
+                if pid:
+                    veth = endpoint.veth_name(container_id, spec.network, pid)
+                    allocation = allocation._replace(interface=veth)
+                allocations = {**network.allocations, container_id: allocation}
+                networks[spec.network] = dataclasses.replace(network, allocations=allocations)
+            for network in networks.values():
+                store.save(self._paths, network)
+        return networks
+
+    def _find(self, name: str) -> types.Network:
+        found = store.load(self._paths, self._project_id, name) or store.find(self._paths, name, but="")
+        if found is None:
+            raise errors.NetworkError(f"network `{name}` does not exist")
+        return found
+
+    def _exists(self, container_id: str) -> bool:
+        return os.path.isdir(self._paths.container(container_id))
+
+    def _forget(self, name: str) -> None:
+        with store.locked(self._paths):
+            network = store.load(self._paths, self._project_id, name)
+            if network is not None:
+                self._refuse_in_use(network)
+                store.delete(self._paths, self._project_id, name)
+
+    def _refuse_in_use(self, network: types.Network) -> None:
+        users = [key for key in network.allocations if self._exists(key)]
+        if users:
+            raise errors.NetworkError(
+                f"network `{network.name}` is in use by {len(users)} container{'s' if len(users) > 1 else ''}",
+                hint=f"remove them first: {', '.join(key[:12] for key in sorted(users)[:5])}",
+            )
+
+    # In the network thread
+
+    def _read_host_routes(self) -> Nets:
+        from pyroute2.iproute.linux import IPRoute
+
+        with IPRoute() as ip:
+            return bridge.routed(ip)
+
+    def _settle(self) -> None:
+        endpoint.loopback(self._worker.ip)
+        # The namespace is the project's alone, so its forwarding is nobody else's business.
+        bridge.sysctl("ipv4/ip_forward", "1")
+        bridge.sysctl("ipv6/conf/all/forwarding", "1")
+
+    def _ensure(self, spec: types.NetworkSpec) -> types.Network:
+        ip = self._worker.ip
+        with store.locked(self._paths):
+            network = store.load(self._paths, self._project_id, spec.name)
+            if network is not None and network.wishes != store.wishes(spec):
+                self._refuse_in_use(network)
+                bridge.down(ip, network.bridge)
+                network = None
+            if network is not None and self._outdated(spec, network):
+                network = None
+            if network is None:
+                network = self._make(spec)
+                store.save(self._paths, network)
+        bridge.up(ip, network)
+        self._assert_rules()
+        return network
+
+    def _outdated(self, spec: types.NetworkSpec, network: types.Network) -> bool:
+        """Whether a network that is down and unused lies where a route leads since: after a reboot, with a VPN."""
+        if bridge.index_of(network.bridge) is not None or network.allocations or spec.pools:
+            return False
+        routes = self._routes()
+        return any(ipam.overlaps(ipam.parse(subnet.subnet), routes) for subnet in network.subnets)
+
+    def _routes(self) -> Nets:
+        return [*self._host_routes, *bridge.routed(self._worker.ip)]
+
+    def _make(self, spec: types.NetworkSpec) -> types.Network:
+        name = spec.driver_opts.get(OPTION_BRIDGE) or bridge.name_for(self._project_id, spec.name)
+        if OPTION_BRIDGE in spec.driver_opts and bridge.index_of(name) is not None:
+            raise errors.NetworkError(
+                f"network `{spec.name}` wants the bridge `{name}`, and an interface of that name exists already",
+                hint=f"choose another name in `driver_opts: {{{OPTION_BRIDGE}: …}}`",
+            )
+        others = [item for item in store.load_all(self._paths) if (item.project_id, item.name) != self._key(spec)]
+        return types.Network(
+            name=spec.name,
+            project_id=self._project_id,
+            driver=spec.driver,
+            internal=spec.internal,
+            subnets=ipam.subnets(
+                spec,
+                host=self._routes(),
+                others=[ipam.parse(subnet.subnet) for item in others for subnet in item.subnets],
+                seed=f"{self._project_id}/{spec.name}",
+            ),
+            bridge=name,
+            mtu=int(spec.driver_opts.get(OPTION_MTU) or bridge.DEFAULT_MTU),
+            wishes=store.wishes(spec),
+            created=time.time(),
+            labels=dict(spec.labels),
+            allocations={},
+        )
+
+    def _key(self, spec: types.NetworkSpec) -> tuple[str, str]:
+        return (self._project_id, spec.name)
+
+    def _remove(self, name: str) -> None:
+        with store.locked(self._paths):
+            network = store.load(self._paths, self._project_id, name)
+            if network is None:
+                return
+            self._refuse_in_use(network)
+            bridge.down(self._worker.ip, network.bridge)
+            store.delete(self._paths, self._project_id, name)
+        self._assert_rules()
+
+    def _prune(self) -> None:
+        records = {network.bridge for network in self.list()}
+        for name in bridge.owned(self._worker.ip, self._project_id):
+            if name not in records:
+                bridge.down(self._worker.ip, name)
+        self._assert_rules()
+
+    def _assert_rules(self) -> None:
+        """The table as the records want it; written again too when somebody flushed the machine's rules."""
+        networks = [item for item in self.list() if bridge.index_of(item.bridge) is not None]
+        wanted = firewall.table(self._project_id, networks)
+        try:
+            self._worker.ip  # noqa: B018 - the thread has to stand in the right namespace
+            if not networks:
+                nft.delete(wanted.name)
+            elif wanted != self._rules or not nft.exists(wanted.name):
+                nft.replace(wanted)
+            self._rules = wanted
+            self._notes.pop("nftables", None)
+        except OSError as exc:
+            self._notes["nftables"] = (
+                "services can't reach the outside, and networks are not kept apart: the kernel refuses nftables "
+                f"({exc.strerror}); try `modprobe nf_tables nft_masq nft_ct`"
+            )
+        if not self._rootless and any(not network.internal for network in networks):
+            self._forward(networks)
+
+    def _forward(self, networks: Iterable[types.Network]) -> None:
+        """Let packets pass between our bridges and the way out, and no other interface.
+
+        The setting counts where a packet comes in, so the answers' interface needs it as well.
+        """
+        bridges = [network.bridge for network in networks if not network.internal]
+        for name in {*bridges, *bridge.ways_out(self._worker.ip)}:
+            bridge.forward(name)
+
+    def _attach(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> Endpoints:
+        ip, own = self._worker.ip, self._worker.namespace
+        networks = self._allocate(container_id, pid, specs)
+        endpoints = _endpoints(networks, container_id, specs)
+        try:
+            namespace = endpoint.open_namespace(pid)
+        except FileNotFoundError as exc:
+            raise errors.NetworkError(f"process {pid} of container `{container_id[:12]}` is gone") from exc
+        try:
+            with endpoint.inside(namespace, own):
+                there = endpoint.present()
+            missing = [item for item in endpoints if item.interface not in there]
+            for item in missing:
+                network = networks[item.network]
+                endpoint.plug(
+                    ip,
+                    namespace=namespace,
+                    bridge_index=bridge.up(ip, network),
+                    veth=network.allocations[container_id].interface,
+                    endpoint=item,
+                    mtu=network.mtu,
+                )
+            if missing:
+                self._configure(namespace, missing)
+        finally:
+            os.close(namespace)
+        return endpoints
+
+    def _configure(self, namespace: int, endpoints: Sequence[types.Endpoint]) -> None:
+        from pyroute2.iproute.linux import IPRoute
+
+        with endpoint.inside(namespace, self._worker.namespace), IPRoute() as ip:
+            endpoint.loopback(ip)
+            for item in endpoints:
+                endpoint.configure(ip, item)
+
+    def _loopback(self, pid: int) -> None:
+        namespace = endpoint.open_namespace(pid)
+        try:
+            self._configure(namespace, ())
+        finally:
+            os.close(namespace)
+
+
+def preload() -> None:
+    """Import what the network thread needs: for a parent that forks engines, so that none pays for it."""
+    import pyroute2.iproute.linux  # noqa: F401
+
+
+def _check_driver(spec: types.NetworkSpec) -> None:
+    if spec.driver not in ("", "bridge", "default"):
+        raise errors.NetworkError(
+            f"network `{spec.name}` wants the driver `{spec.driver}`, which is not built in yet",
+            hint="use `driver: bridge`, or `network_mode: host` for a service that needs the machine's own network",
+        )
+    mtu = spec.driver_opts.get(OPTION_MTU, "1500")
+    if not mtu.isdecimal() or not 68 <= int(mtu) <= 65535:
+        raise errors.NetworkError(f"network `{spec.name}` has no valid MTU: `{mtu}`", hint="use 68 to 65535")
+    name = spec.driver_opts.get(OPTION_BRIDGE, "br0")
+    if not name or len(name.encode()) > 15 or any(char in "/: \t\n%" for char in name) or name in (".", ".."):
+        raise errors.NetworkError(
+            f"network `{spec.name}` can't have a bridge called `{name}`", hint="use at most 15 letters and digits"
+        )
+
+
+def _endpoints(
+    networks: Mapping[str, types.Network], container_id: str, specs: Sequence[types.EndpointSpec]
+) -> list[types.Endpoint]:
+    ordered = endpoint.order(specs)
+    names = endpoint.interfaces(ordered)
+    gateways: dict[str, tuple[str, str]] = {}
+    for spec in ordered:
+        network, held = networks[spec.network], networks[spec.network].allocations[container_id]
+        gateways[spec.network] = (ipam.gateway(network, held.ipv4), ipam.gateway(network, held.ipv6))
+    default4 = endpoint.default_route(ordered, {name for name, pair in gateways.items() if pair[0]})
+    default6 = endpoint.default_route(ordered, {name for name, pair in gateways.items() if pair[1]})
+    made: list[types.Endpoint] = []
+    for spec in ordered:
+        network, held = networks[spec.network], networks[spec.network].allocations[container_id]
+        made.append(
+            types.Endpoint(
+                network=spec.network,
+                interface=names[spec.network],
+                ipv4=held.ipv4,
+                prefix=ipam.prefix(network, held.ipv4) if held.ipv4 else 0,
+                ipv6=held.ipv6,
+                prefix6=ipam.prefix(network, held.ipv6) if held.ipv6 else 0,
+                mac=held.mac,
+                gateway=gateways[spec.network][0] if spec.network == default4 else "",
+                gateway6=gateways[spec.network][1] if spec.network == default6 else "",
+            )
+        )
+    return made
+
+
+def _translated(what: str, exc: Exception) -> errors.NetworkError:
+    code = getattr(exc, "code", None) or getattr(exc, "errno", None)
+    reason = os.strerror(code) if isinstance(code, int) and code > 0 else str(exc)
+    hint = None
+    if code in (errno.EPERM, errno.EACCES):
+        hint = "making networks needs CAP_NET_ADMIN: run as root, or as a user without being inside a container"
+    elif code in (errno.EOPNOTSUPP, errno.ENODEV, errno.EPROTONOSUPPORT):
+        hint = "the kernel lacks bridges or veth pairs: try `modprobe bridge veth`"
+    return errors.NetworkError(f"{what}: {reason}", hint=hint, note=str(exc) if str(exc) != reason else None)

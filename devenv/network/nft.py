@@ -1,0 +1,188 @@
+"""nf_tables over netlink: a table replaced in one transaction, in a fifth of a millisecond and with no library.
+
+pyroute2's own classes need 75 ms for a hundred rules and drop errors when an acknowledgement isn't asked for on
+every message; a project's rules are a dozen kinds of attribute, so they are packed here. Numbers are those of
+linux/netfilter/nf_tables.h. A batch is atomic: the kernel commits all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterable
+
+from devenv.network import firewall
+
+NETLINK_NETFILTER = 12
+NLMSG_ERROR = 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_APPEND = 0x1, 0x4, 0x400, 0x800
+NFNL_SUBSYS_NFTABLES = 10
+NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
+NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE = 0, 1, 2, 3, 6
+NFPROTO_UNSPEC, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 1, 2, 10
+NLA_F_NESTED = 0x8000
+HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
+NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO = 6, 7, 15
+NFT_CMP_EQ, NFT_CMP_NEQ = 0, 1
+NFT_REG_VERDICT, NFT_REG_1 = 0, 1
+NFT_PAYLOAD_NETWORK_HEADER = 1
+# Bit 1 + the state's number in enum ip_conntrack_info.
+STATES = {"established": 1 << 1, "related": 1 << 2}
+VERDICTS = {"drop": 0, "accept": 1}
+
+
+def _attr(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
+
+
+def _nest(kind: int, *attrs: bytes) -> bytes:
+    return _attr(kind | NLA_F_NESTED, b"".join(attrs))
+
+
+def _name(kind: int, text: str) -> bytes:
+    return _attr(kind, text.encode() + b"\0")
+
+
+def _be32(kind: int, value: int) -> bytes:
+    return _attr(kind, struct.pack(">i", value))
+
+
+def _expression(name: str, *attrs: bytes) -> bytes:
+    return _nest(1, _name(1, name), _nest(2, *attrs))
+
+
+def _compare(value: bytes, *, negated: bool = False) -> bytes:
+    operator = NFT_CMP_NEQ if negated else NFT_CMP_EQ
+    return _expression("cmp", _be32(1, NFT_REG_1), _be32(2, operator), _nest(3, _attr(1, value)))
+
+
+def _mask(mask: bytes) -> bytes:
+    zero = bytes(len(mask))
+    registers = (_be32(1, NFT_REG_1), _be32(2, NFT_REG_1), _be32(3, len(mask)))
+    return _expression("bitwise", *registers, _nest(4, _attr(1, mask)), _nest(5, _attr(1, zero)))
+
+
+def _meta(key: int) -> bytes:
+    return _expression("meta", _be32(1, NFT_REG_1), _be32(2, key))
+
+
+def _match(match: firewall.Match) -> bytes:
+    if match.key in ("iifname", "oifname"):
+        key = NFT_META_IIFNAME if match.key == "iifname" else NFT_META_OIFNAME
+        return _meta(key) + _compare(match.value.encode().ljust(16, b"\0"), negated=match.negated)
+    if match.key == "ct":
+        mask = sum(STATES[name] for name in match.value.split(","))
+        load = _expression("ct", _be32(1, NFT_REG_1), _be32(2, 0))
+        return load + _mask(struct.pack("=I", mask)) + _compare(bytes(4), negated=not match.negated)
+    if match.key == "saddr":
+        net = ipaddress.ip_network(match.value)
+        family, offset = (NFPROTO_IPV4, 12) if net.version == 4 else (NFPROTO_IPV6, 8)
+        where = (_be32(2, NFT_PAYLOAD_NETWORK_HEADER), _be32(3, offset), _be32(4, net.max_prefixlen // 8))
+        return b"".join(
+            (
+                _meta(NFT_META_NFPROTO) + _compare(bytes((family,))),
+                _expression("payload", _be32(1, NFT_REG_1), *where),
+                _mask(net.netmask.packed),
+                _compare(net.network_address.packed, negated=match.negated),
+            )
+        )
+    raise ValueError(match.key)
+
+
+def _verdict(verdict: str) -> bytes:
+    if verdict == "masquerade":
+        return _expression("masq")
+    code = _nest(2, _be32(1, VERDICTS[verdict]))
+    return _expression("immediate", _be32(1, NFT_REG_VERDICT), _nest(2, code))
+
+
+def _rule(table: str, rule: firewall.Rule) -> bytes:
+    expressions = b"".join(map(_match, rule.matches)) + _verdict(rule.verdict)
+    return _name(1, table) + _name(2, rule.chain) + _nest(4, expressions)
+
+
+def _chain(table: str, chain: firewall.Chain) -> bytes:
+    hook = _nest(4, _be32(1, HOOKS[chain.hook]), _be32(2, chain.priority))
+    return _name(1, table) + _name(3, chain.name) + hook + _be32(5, VERDICTS["accept"]) + _name(7, chain.type)
+
+
+Message = tuple[int, int, bytes]  # type, flags, attributes
+
+
+def _message(
+    kind: int, *, sequence: int, flags: int = 0, family: int = NFPROTO_INET, resource: int = 0, payload: bytes = b""
+) -> bytes:
+    header = struct.pack("=IHHII", 20 + len(payload), kind, flags | NLM_F_REQUEST, sequence, 0)
+    return header + struct.pack("=BBH", family, 0, socket.htons(resource)) + payload
+
+
+def _batch(kind: int, sequence: int) -> bytes:
+    return _message(kind, sequence=sequence, family=NFPROTO_UNSPEC, resource=NFNL_SUBSYS_NFTABLES)
+
+
+def _send(messages: Iterable[Message]) -> None:
+    """One transaction. Raises the first error that the kernel reports, and then nothing of it was done."""
+    batch = [_batch(NFNL_MSG_BATCH_BEGIN, 0)]
+    last = 0
+    for last, (kind, flags, payload) in enumerate(messages, 1):
+        number = NFNL_SUBSYS_NFTABLES << 8 | kind
+        batch.append(_message(number, sequence=last, flags=flags | NLM_F_ACK, payload=payload))
+    batch.append(_batch(NFNL_MSG_BATCH_END, last + 1))
+    data = b"".join(batch)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
+        # The batch has to be one message, however many rules it holds.
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(len(data) * 2, 212992))
+        netlink.settimeout(10)
+        netlink.bind((0, 0))
+        netlink.send(data)
+        _acknowledged(netlink, last)
+
+
+def _acknowledged(netlink: socket.socket, count: int) -> None:
+    while count:
+        data = netlink.recv(1 << 16)
+        while len(data) >= 20:
+            length, kind, _, _, _ = struct.unpack_from("=IHHII", data)
+            if kind == NLMSG_ERROR:
+                (code,) = struct.unpack_from("=i", data, 16)
+                if code:
+                    raise OSError(-code, os.strerror(-code), "nftables")
+                count -= 1
+            data = data[(length + 3) & ~3 :]
+
+
+def replace(table: firewall.Table) -> None:
+    """Write the table whole, in place of what it held. Runs in the network namespace it is for."""
+    name = _name(1, table.name)
+    messages: list[Message] = [
+        # Made first, so that there is one to delete: a missing one would fail the batch.
+        (NFT_MSG_NEWTABLE, NLM_F_CREATE, name),
+        (NFT_MSG_DELTABLE, 0, name),
+        (NFT_MSG_NEWTABLE, NLM_F_CREATE, name),
+    ]
+    messages += [(NFT_MSG_NEWCHAIN, NLM_F_CREATE, _chain(table.name, chain)) for chain in table.chains]
+    messages += [(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, _rule(table.name, rule)) for rule in table.rules]
+    _send(messages)
+
+
+def delete(name: str) -> None:
+    try:
+        _send([(NFT_MSG_DELTABLE, 0, _name(1, name))])
+    except OSError as exc:
+        if exc.errno != errno.ENOENT:
+            raise
+
+
+def exists(name: str) -> bool:
+    """Whether the table is there; someone may have flushed the rule set."""
+    request = _message(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, sequence=1, payload=_name(1, name))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
+        netlink.settimeout(10)
+        netlink.bind((0, 0))
+        netlink.send(request)
+        data = netlink.recv(1 << 16)
+    kind = struct.unpack_from("=IHHII", data)[1]
+    return bool(kind != NLMSG_ERROR)
