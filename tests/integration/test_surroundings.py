@@ -34,6 +34,10 @@ def test_extra_users_exist_for_every_child(rootless_user: isolation.User, plain_
     assert f"{plain_user.name}:" not in ranges
 
 
+def test_users_may_open_the_tun_device(plain_user: isolation.User) -> None:
+    subprocess.run(["sh", "-c", ": <>/dev/net/tun"], user=plain_user.uid, group=plain_user.uid, check=True)
+
+
 @machine.needs_binary("newuidmap")
 def test_newuidmap_accepts_the_range(rootless_user: isolation.User) -> None:
     script = "unshare --user sleep 60 & sleep 0.2; newuidmap $! 0 $(id -u) 1 1 %s 1000; cat /proc/$!/uid_map; kill $!"

@@ -65,8 +65,8 @@ def _unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def _mount(source: str, target: str, flags: int) -> None:
-    result = _libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None)
+def _mount(source: str, target: str, flags: int, kind: str = "none") -> None:
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
     _check(result, target)
 
 
@@ -79,6 +79,7 @@ def enter() -> Session:
     _unshare(_CLONE_NEWNS | _CLONE_NEWNET)
     _mount("none", "/", _MS_REC | _MS_PRIVATE)
     _connect()
+    _open_tun()
     return Session(folder, _users(folder))
 
 
@@ -105,6 +106,14 @@ def _connect() -> None:
         done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
         if done.returncode != 0 and command.startswith("link set lo"):
             raise RuntimeError(f"ip {command}: {done.stderr.strip()}")
+
+
+def _open_tun() -> None:
+    """Distributions let everybody open /dev/net/tun, bare machines root alone; it is what pasta needs."""
+    if os.path.isdir("/dev/net"):
+        _mount("tmpfs", "/dev/net", 0, "tmpfs")
+        os.mknod("/dev/net/tun", stat.S_IFCHR | 0o666, os.makedev(10, 200))
+        os.chmod("/dev/net/tun", 0o666)
 
 
 def _users(folder: str) -> dict[str, User]:
