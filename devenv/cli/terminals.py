@@ -46,14 +46,28 @@ def copy_size(source: int, target: int) -> None:
             fcntl.ioctl(target, termios.TIOCSWINSZ, size)
 
 
-def join(master: int, *, ended: int | None, interactive: bool = True, stdin: int = 0, stdout: int = 1) -> None:
-    """Carry bytes both ways until ``ended`` (a pidfd) is readable or nobody holds the other end of ``master``."""
+def join(
+    master: int,
+    *,
+    source: int | None = None,
+    ended: int | None = None,
+    interactive: bool = True,
+    stdin: int = 0,
+    stdout: int = 1,
+) -> None:
+    """Carry bytes both ways until ``ended`` (a pidfd) is readable or nobody holds the other end of ``master``.
+
+    ``source`` is where the container's output comes from when somebody else reads ``master``.
+    """
     with contextlib.ExitStack() as stack:
         wake = stack.enter_context(_signals())
         stack.enter_context(raw(stdin if interactive else -1))
         os.set_blocking(master, False)
         copy_size(stdout, master)
-        _Joint(master, ended, wake, stdin=stdin if interactive else None, stdout=stdout).run()
+        if source is not None:
+            os.set_blocking(source, False)
+        typing = stdin if interactive else None
+        _Joint(master, master if source is None else source, ended, wake, stdin=typing, stdout=stdout).run()
 
 
 @contextlib.contextmanager
@@ -85,8 +99,11 @@ def _signals() -> Iterator[int]:
 
 
 class _Joint:
-    def __init__(self, master: int, ended: int | None, wake: int, *, stdin: int | None, stdout: int) -> None:
+    def __init__(
+        self, master: int, source: int, ended: int | None, wake: int, *, stdin: int | None, stdout: int
+    ) -> None:
         self._master = master
+        self._source = source
         self._ended = ended
         self._wake = wake
         self._stdin = stdin
@@ -97,7 +114,7 @@ class _Joint:
     def run(self) -> None:
         with selectors.DefaultSelector() as selector:
             self._selector = selector
-            selector.register(self._master, selectors.EVENT_READ, self._on_master)
+            selector.register(self._source, selectors.EVENT_READ, self._on_output)
             selector.register(self._wake, selectors.EVENT_READ, self._on_resize)
             if self._ended is not None:
                 selector.register(self._ended, selectors.EVENT_READ, self._on_end)
@@ -108,8 +125,8 @@ class _Joint:
                 for key, mask in selector.select():
                     key.data(mask)
 
-    def _on_master(self, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
+    def _on_output(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE and self._pending:
             self._push()
         if mask & selectors.EVENT_READ and not self._show():
             self._running = False
@@ -117,7 +134,7 @@ class _Joint:
     def _show(self) -> bool:
         """Pass on what the container wrote; False when nobody can write any more."""
         try:
-            data = os.read(self._master, _CHUNK)
+            data = os.read(self._source, _CHUNK)
         except BlockingIOError:
             return True
         except OSError as error:
@@ -148,8 +165,13 @@ class _Joint:
             pass
         except OSError:
             self._pending = b""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pending else 0)
-        self._selector.modify(self._master, wanted, self._on_master)
+        if self._source == self._master:
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pending else 0)
+            self._selector.modify(self._master, wanted, self._on_output)
+        elif self._pending and self._master not in self._selector.get_map():
+            self._selector.register(self._master, selectors.EVENT_WRITE, self._on_output)
+        elif not self._pending and self._master in self._selector.get_map():
+            self._selector.unregister(self._master)
 
     def _on_resize(self, _mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -160,7 +182,7 @@ class _Joint:
         # A process that it left behind may hold the terminal for ever, so only what is there already is shown.
         while True:
             try:
-                data = os.read(self._master, _CHUNK)
+                data = os.read(self._source, _CHUNK)
             except OSError:
                 break
             if not data:

@@ -1,0 +1,129 @@
+"""Attaching to a container's streams through the monitor: the second half of ``run``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from devenv import errors
+from devenv.cli import inventory, operate, streams, terminals, watching
+from devenv.cli.display import quiet
+from devenv.util import paths
+
+
+def run(
+    project: operate.Project,
+    supervisor: operate.Supervisor,
+    container_id: str,
+    *,
+    tty: bool,
+    interactive: bool,
+) -> int:
+    """Attach, let the container go, and return its exit code when it has ended."""
+    silent = quiet.Quiet()
+    with contextlib.ExitStack() as stack:
+        ends = stack.enter_context(_attach(project, container_id, tty=tty))
+        stack.enter_context(_passing_signals(lambda name: _kill(supervisor, container_id, name), tty=tty))
+        operate.request(supervisor, "run_start", {"id": container_id}, show=silent)
+        sys.stdout.flush()
+        if tty and ends.master is not None:
+            terminals.join(ends.master, source=ends.outputs[0], interactive=interactive)
+        else:
+            into = ends.take_stdin()
+            if not interactive and into is not None:
+                os.close(into)
+                into = None
+            targets = dict(zip(ends.outputs, (1, 2), strict=False))
+            streams.carry(targets, stdin=0 if into is not None else None, into=into)
+    return exit_code(project, container_id)
+
+
+def exit_code(project: operate.Project, container_id: str) -> int:
+    """Wait for the container's end. The streams' end comes a moment before the monitor has written it down."""
+    for message in watching.changes(project):
+        for item in inventory.load(project.where, project.identity.id):
+            if item.record.id == container_id and item.state not in {"exited", "restarting"}:
+                break
+            if item.record.id == container_id:
+                return 255 if item.exit_code is None else item.exit_code
+        else:
+            event = message.get("container", {})
+            code = event.get("exit_code") if event.get("id") == container_id else None
+            return 255 if code is None else int(code)
+    return 255
+
+
+class Ends:
+    """What the monitor gave: where to read what the container writes, and where to write what it reads."""
+
+    def __init__(self, outputs: list[int], given: list[int], *, tty: bool, has_stdin: bool) -> None:
+        self.outputs = outputs
+        self.master = given.pop(0) if tty and given else None
+        self._stdin = given.pop(0) if has_stdin and given else None
+        self._rest = given
+
+    def take_stdin(self) -> int | None:
+        """The writing end of its stdin, the caller's to close: closing it is the container's end of file."""
+        taken, self._stdin = self._stdin, None
+        return taken
+
+    def close(self) -> None:
+        left = [*self.outputs, *self._rest, self.master, self._stdin]
+        for descriptor in left:
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _attach(project: operate.Project, container_id: str, *, tty: bool) -> Iterator[Ends]:
+    from devenv.runtime import monitor_client
+
+    where: paths.Paths = project.where
+    monitor = monitor_client.connect(f"{where.project_run(project.identity.id)}/monitor.sock", events=False)
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(1 if tty else 2)]
+    try:
+        reply = monitor.attach(container_id, tuple(write for _, write in pipes))
+    except BaseException:
+        for read, _ in pipes:
+            os.close(read)
+        raise
+    finally:
+        for _, write in pipes:
+            os.close(write)
+        monitor.close()
+    ends = Ends(
+        [read for read, _ in pipes],
+        list(reply.fds),
+        tty=bool(reply["tty"]),
+        has_stdin=bool(reply["stdin_writer"]),
+    )
+    try:
+        yield ends
+    finally:
+        ends.close()
+
+
+def _kill(supervisor: operate.Supervisor, container_id: str, name: str) -> None:
+    with contextlib.suppress(errors.DevenvError):
+        operate.request(supervisor, "kill", {"ids": [container_id], "signal": name}, show=quiet.Quiet())
+
+
+@contextlib.contextmanager
+def _passing_signals(kill: Callable[[str], None], *, tty: bool) -> Iterator[None]:
+    """Signals that we get are meant for the container. With a terminal, Ctrl-C is a byte and arrives by itself."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        kill(signal.Signals(number).name)
+
+    numbers = [] if tty else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
