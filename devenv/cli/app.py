@@ -165,7 +165,7 @@ def main(argv: list[str]) -> int:
 
 def _run(argv: list[str]) -> int:
     # Not click's own main(): that makes a broken pipe exit code 1 and swaps sys.stdout for good.
-    group = _group()
+    group = click_group()
     try:
         with group.make_context("devenv", list(argv)) as context:
             result = group.invoke(context)
@@ -177,7 +177,7 @@ def _run(argv: list[str]) -> int:
 _built: list[Any] = []
 
 
-def _group() -> Any:
+def click_group() -> Any:
     if not _built:
         _built.append(build(app))
     return _built[0]
@@ -206,7 +206,7 @@ def _repair_streams() -> None:
 
 def preload() -> None:
     """For the zygote: import all that commands import, and build the table, so that its children need not."""
-    _group()
+    click_group()
     for name, entry in commands.COMMANDS.items():
         if _exists(entry):
             load(name, entry)

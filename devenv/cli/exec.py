@@ -1,0 +1,162 @@
+"""``devenv exec``: a process in a running container, entered by this very process; no supervisor is asked.
+
+With a terminal on stdin and stdout the process gets a pseudo-terminal of the container's own, joined to the caller's
+in raw mode. Otherwise it inherits the descriptors, so that nothing stands between it and the caller's pipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from devenv import errors
+from devenv.cli import context, inventory, operate, options, terminal, terminals
+
+_RUNNING = frozenset({"running"})
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    service: options.Service,
+    words: Annotated[list[str], typer.Argument(metavar="COMMAND [ARGS]...", show_default=False)],
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once")] = False,
+    env: options.EnvVars = None,
+    index: options.Index = 0,
+    privileged: Annotated[bool, typer.Option("--privileged", help="With all capabilities")] = False,
+    no_tty: options.NoTty = False,
+    tty: Annotated[bool, typer.Option("--tty", "-t", hidden=True)] = False,
+    interactive: Annotated[bool, typer.Option("--interactive/--no-interactive", "-i", hidden=True)] = True,
+    user: options.User = "",
+    workdir: options.Workdir = "",
+) -> int:
+    """Run a command in a running container; options come before the service's name."""
+    from devenv.cli import run
+
+    operate.refuse_dry_run(ctx.obj, "exec")
+    project = context.find(ctx.obj)
+    project.check_services([service])
+    containers = inventory.load(project.where, project.identity.id)
+    container = inventory.pick(containers, service, index, states=_RUNNING)
+    has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
+    wants_tty = not no_tty and not detach and (tty or has_terminal)
+    process = describe(
+        bundle(container),
+        words,
+        env=run.environment(env),
+        user=user,
+        workdir=workdir,
+        privileged=privileged,
+        tty=wants_tty,
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if wants_tty:
+        return _with_terminal(container, process, interactive=interactive)
+    return _inherited(container, process, detach=detach, interactive=interactive)
+
+
+def bundle(container: inventory.Container) -> dict[str, Any]:
+    from devenv.util import fs
+
+    config = fs.read_json(f"{container.folder}/config.json")
+    if not isinstance(config, dict):
+        raise errors.ContainerError(f"container `{container.record.name}` has no readable `config.json`")
+    return config
+
+
+def describe(
+    config: dict[str, Any],
+    words: list[str],
+    *,
+    env: dict[str, str | None],
+    user: str,
+    workdir: str,
+    privileged: bool,
+    tty: bool,
+) -> dict[str, Any]:
+    """The OCI process object: the container's own, with what was asked for in place of it."""
+    process = dict(config.get("process") or {})
+    process["args"] = list(words)
+    process["terminal"] = tty
+    values = dict(text.partition("=")[::2] for text in process.get("env") or ())
+    if tty:
+        values.setdefault("TERM", os.environ.get("TERM") or "xterm")
+    values.update({key: value for key, value in env.items() if value is not None})
+    process["env"] = [f"{key}={value}" for key, value in values.items()]
+    symbolic = user or (config.get("annotations") or {}).get("dev.devenv.user", "")
+    if symbolic:
+        process["user"] = symbolic
+    if workdir:
+        # As for `working_dir:`, a relative one starts where the container does.
+        process["cwd"] = os.path.normpath(os.path.join(process.get("cwd") or "/", workdir))
+    if privileged:
+        process["privileged"] = True
+    return process
+
+
+def _enter(container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool) -> Any:
+    from devenv.runtime import exec as runtime_exec
+    from devenv.runtime import state
+
+    current = state.load(container.folder)
+    return runtime_exec.exec_process(current, process, stdio=stdio, tty=tty)
+
+
+def _with_terminal(container: inventory.Container, process: dict[str, Any], *, interactive: bool) -> int:
+    entered = _enter(container, process, stdio=(0, 1, 2), tty=True)
+    try:
+        terminals.join(entered.tty_master_fd, ended=entered.pidfd, interactive=interactive)
+        return wait(entered.pid)
+    finally:
+        os.close(entered.tty_master_fd)
+        os.close(entered.pidfd)
+
+
+def _inherited(container: inventory.Container, process: dict[str, Any], *, detach: bool, interactive: bool) -> int:
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        stdio = (null, null, null) if detach else (0 if interactive else null, 1, 2)
+        entered = _enter(container, process, stdio=stdio, tty=False)
+    finally:
+        os.close(null)
+    try:
+        if detach:
+            return 0
+        with _passing_signals(entered.pidfd):
+            select.select([entered.pidfd], [], [])
+            return wait(entered.pid)
+    finally:
+        os.close(entered.pidfd)
+
+
+@contextlib.contextmanager
+def _passing_signals(pidfd: int) -> Iterator[None]:
+    """Whoever interrupts us means the process in the container."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait(pid: int) -> int:
+    """The exit code as shells have it: 128 and the signal for one that was killed."""
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,83 @@
+"""Every flag of docker compose's commands is there, or stands in a list with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from devenv.cli import app, commands
+
+# docker compose v5, docs/reference/*.yaml; hidden ones left out.
+COMPOSE = {
+    "up": """--abort-on-container-exit --abort-on-container-failure --always-recreate-deps --attach
+        --attach-dependencies --build --detach -d --exit-code-from --force-recreate --menu --no-attach --no-build
+        --no-color --no-deps --no-log-prefix --no-recreate --no-start --pull --quiet-build --quiet-pull
+        --remove-orphans --renew-anon-volumes -V --scale --timeout -t --timestamps --wait --wait-timeout --watch -w
+        --yes -y""",
+    "down": "--remove-orphans --rmi --timeout -t --volumes -v",
+    "ps": "--all -a --filter --format --no-trunc --orphans --quiet -q --services --status",
+    "ls": "--all -a --filter --format --quiet -q",
+    "logs": """--follow -f --index --no-color --no-log-prefix --since --tail -n --timestamps -t --until""",
+    "exec": "--detach -d --env -e --index --no-tty -T --privileged --user -u --workdir -w",
+    "run": """--build --cap-add --cap-drop --detach -d --entrypoint --env -e --env-from-file --interactive -i --label -l
+        --name --no-deps --no-tty -T --publish -p --pull --quiet -q --quiet-build --quiet-pull --remove-orphans --rm
+        --service-ports -P --use-aliases --user -u --volume -v --workdir -w""",
+    "create": """--build --force-recreate --no-build --no-recreate --pull --quiet-pull --remove-orphans --scale
+        --yes -y""",
+    "start": "--wait --wait-timeout",
+    "stop": "--timeout -t",
+    "restart": "--no-deps --timeout -t",
+    "kill": "--remove-orphans --signal -s",
+    "rm": "--force -f --stop -s --volumes -v",
+    "pause": "",
+    "unpause": "",
+    "scale": "--no-deps",
+    "port": "--index --protocol",
+    "top": "",
+    "events": "--json --since --until",
+    "wait": "--down-project",
+    "images": "--format --quiet -q",
+    "version": "--format -f --short",
+}
+# What is left out, and why.
+LEFT_OUT = {
+    ("events", "--since"): "nothing keeps events of the past yet",
+    ("events", "--until"): "nothing keeps events of the past yet",
+}
+GLOBAL = """--all-resources --ansi --compatibility --dry-run --env-file --file -f --parallel --profile --progress
+    --project-directory --project-name -p --verbose --version -v --debug --help"""
+
+
+def options_of(command: object) -> set[str]:
+    parameters = command.params  # type: ignore[attr-defined]
+    return {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE))
+def test_flags_of_docker_compose(name: str) -> None:
+    found = options_of(app.load(name, commands.COMMANDS[name]))
+    missing = {flag for flag in COMPOSE[name].split() if (name, flag) not in LEFT_OUT} - found
+    assert missing == set()
+
+
+def test_left_out_flags_are_not_there() -> None:
+    for name, flag in LEFT_OUT:
+        assert flag not in options_of(app.load(name, commands.COMMANDS[name]))
+
+
+def test_global_flags() -> None:
+    assert set(GLOBAL.split()) - {"--help"} <= options_of(app.click_group())
+
+
+@pytest.mark.parametrize("name", app.app_names())
+def test_every_option_has_words(name: str) -> None:
+    for parameter in app.load(name, commands.COMMANDS[name]).params:
+        assert parameter.param_type_name == "argument" or parameter.hidden or parameter.help, parameter.opts
+
+
+@pytest.mark.parametrize("name", ["exec", "run"])
+def test_options_after_the_service_belong_to_the_command(name: str) -> None:
+    command = app.load(name, commands.COMMANDS[name])
+    context = command.make_context(name, ["-e", "A=1", "web", "ls", "-la", "--env", "x"])
+    assert context.params["service"] == "web"
+    assert list(context.params["words"]) == ["ls", "-la", "--env", "x"]
+    assert list(context.params["env"]) == ["A=1"]
