@@ -44,6 +44,43 @@ class Group(core.TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class Command(core.TyperCommand):
+    """A command that also takes ``--flag=false`` and ``--flag=true``, as docker's do."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _plain_flags(self, args, interspersed=ctx.allow_interspersed_args))
+
+
+def _plain_flags(command: Any, args: list[str], *, interspersed: bool) -> list[str]:
+    """``args`` with each ``--flag=true`` and ``--flag=false`` in click's own form, or left out where that says it."""
+    known = {name: parameter for parameter in command.params for name in parameter.opts if name.startswith("-")}
+    result: list[str] = []
+    position = 0
+    while position < len(args):
+        word = args[position]
+        position += 1
+        if word == "--" or not (word.startswith("-") and len(word) > 1):
+            if word == "--" or not interspersed:
+                return [*result, word, *args[position:]]
+            result.append(word)
+            continue
+        name, sign, value = word.partition("=")
+        parameter = known.get(name)
+        if parameter is None or not parameter.is_flag:
+            result.append(word)
+            if parameter is not None and not sign and position < len(args):
+                # Its value, which may look like anything.
+                result.append(args[position])
+                position += 1
+        elif not sign or value.lower() in {"true", "1", "t"}:
+            result.append(name)
+        elif value.lower() in {"false", "0", "f"}:
+            result += parameter.secondary_opts[:1]
+        else:
+            raise errors.UsageError(f"`{word}` is neither true nor false")
+    return result
+
+
 def app_names() -> list[str]:
     """Every command whose module is there."""
     return [name for name, entry in commands.COMMANDS.items() if _exists(entry)]
@@ -58,7 +95,7 @@ def load(name: str, entry: commands.Command) -> Any:
     function = getattr(importlib.import_module(f"devenv.cli.{entry.module}"), entry.function)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     settings = {"allow_interspersed_args": not entry.positional}
-    single.command(name, help=function.__doc__ or f"{entry.help}.", context_settings=settings)(function)
+    single.command(name, cls=Command, help=function.__doc__ or f"{entry.help}.", context_settings=settings)(function)
     return build(single)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from devenv.cli import bringup, context, operate, options, up
@@ -13,8 +11,8 @@ def command(
     ctx: typer.Context,
     *,
     services: options.Services = None,
-    force_recreate: Annotated[bool, typer.Option(help="Recreate containers even if nothing changed")] = False,
-    no_recreate: Annotated[bool, typer.Option(help="Keep containers even if something changed")] = False,
+    force_recreate: options.ForceRecreate = False,
+    no_recreate: options.NoRecreate = False,
     remove_orphans: options.RemoveOrphans = False,
     scale: options.Scale = None,
     build: options.Build = False,

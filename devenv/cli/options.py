@@ -56,6 +56,8 @@ WaitTimeout = Annotated[str | None, typer.Option("--wait-timeout", metavar="SECO
 RemoveOrphans = Annotated[
     bool, typer.Option("--remove-orphans", help="Remove containers of services the spec no longer has")
 ]
+ForceRecreate = Annotated[bool, typer.Option("--force-recreate", help="Recreate containers even if nothing changed")]
+NoRecreate = Annotated[bool, typer.Option("--no-recreate", help="Keep containers even if something changed")]
 Scale = Annotated[
     list[str] | None, typer.Option("--scale", metavar="SERVICE=N", help="How many containers a service has")
 ]

@@ -21,12 +21,8 @@ def command(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything has started")] = False,
     wait: options.Wait = False,
     wait_timeout: options.WaitTimeout = None,
-    force_recreate: Annotated[
-        bool, typer.Option("--force-recreate", help="Recreate containers even if nothing changed")
-    ] = False,
-    no_recreate: Annotated[
-        bool, typer.Option("--no-recreate", help="Keep containers even if something changed")
-    ] = False,
+    force_recreate: options.ForceRecreate = False,
+    no_recreate: options.NoRecreate = False,
     always_recreate_deps: Annotated[
         bool, typer.Option("--always-recreate-deps", help="Recreate dependencies, too")
     ] = False,

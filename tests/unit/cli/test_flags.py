@@ -81,3 +81,23 @@ def test_options_after_the_service_belong_to_the_command(name: str) -> None:
     assert context.params["service"] == "web"
     assert list(context.params["words"]) == ["ls", "-la", "--env", "x"]
     assert list(context.params["env"]) == ["A=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "expected"),
+    [
+        ("ps", ["--orphans=false", "-a=true"], {"orphans": False, "every": True}),
+        ("ps", ["--all=false"], {"every": False}),
+        ("up", ["--scale", "--wait=false", "--wait=1"], {"scale": ["--wait=false"], "wait": True}),
+        (
+            "exec",
+            ["--interactive=false", "web", "x", "--tty=false"],
+            {"interactive": False, "words": ["x", "--tty=false"]},
+        ),
+        ("logs", ["--", "--follow=false"], {"services": ["--follow=false"], "follow": False}),
+    ],
+)
+def test_flags_take_true_and_false(name: str, argv: list[str], expected: dict[str, object]) -> None:
+    context = app.load(name, commands.COMMANDS[name]).make_context(name, argv)
+    found = {key: context.params[key] for key in expected}
+    assert {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()} == expected
