@@ -179,7 +179,7 @@ class Follower:
         self._unread.clear()
         streams = [self._readers[key].history(flush=self._inotify < 0) for key in fresh]
         yield from heapq.merge(
-            *[((key, line) for line in stream) for key, stream in zip(fresh, streams, strict=True)],
+            *[_named(key, stream) for key, stream in zip(fresh, streams, strict=True)],
             key=lambda item: item[1].time,
         )
 
@@ -402,6 +402,11 @@ class _Reader:
                 position += len(block)
             offset = position
         self._offset = offset
+
+
+def _named(key: str, lines: Iterator[Line]) -> Iterator[tuple[str, Line]]:
+    for line in lines:
+        yield key, line
 
 
 def _parse(record: bytes) -> Line | None:
