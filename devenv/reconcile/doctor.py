@@ -1,0 +1,484 @@
+"""What this machine gives and lacks, as data: one ``Check`` a thing, with the line that mends it.
+
+The checks read through a ``Machine``, so that tests can describe any machine, and try the thing itself where that is
+cheap (``trials``). A check never raises: what can't be looked at is a warning that says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pwd
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from devenv.reconcile import trials
+from devenv.util import paths
+
+
+class Status(StrEnum):
+    OK = "ok"
+    WARN = "warn"  # works, with something missing
+    FAIL = "fail"  # environments can't run
+
+
+class Check(NamedTuple):
+    name: str
+    status: Status
+    found: str
+    fix: str = ""  # a line to run, or what to change
+
+    def to_json(self) -> dict[str, str]:
+        return {"Name": self.name, "Status": str(self.status), "Found": self.found, "Fix": self.fix}
+
+
+class Mount(NamedTuple):
+    target: str
+    kind: str
+    options: frozenset[str]
+
+
+class Machine:
+    """This machine, as the calling user sees it."""
+
+    def __init__(self) -> None:
+        self.uid = os.geteuid()
+        self.where = paths.locate()
+
+    @property
+    def rootless(self) -> bool:
+        return self.uid != 0
+
+    @property
+    def user(self) -> str:
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+    def read(self, path: str) -> str | None:
+        try:
+            with open(path, errors="replace") as file:
+                return file.read().strip()
+        except OSError:
+            return None
+
+    def number(self, path: str) -> int | None:
+        text = self.read(path)
+        return int(text) if text is not None and text.lstrip("-").isdigit() else None
+
+    def release(self) -> str:
+        return os.uname().release
+
+    def environment(self, name: str) -> str:
+        return os.environ.get(name, "")
+
+    def which(self, program: str) -> str | None:
+        places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
+        return shutil.which(program, path=places)
+
+    def is_privileged(self, program: str) -> bool:
+        """Whether it runs with more rights than its caller: set-user-ID, or file capabilities."""
+        if os.stat(program).st_mode & stat.S_ISUID:
+            return True
+        return "security.capability" in os.listxattr(program)
+
+    def attempt(self, trial: Callable[[], None]) -> OSError | None:
+        return trials.attempt(trial)
+
+    def id_ranges(self, uids: tuple[int, int], gids: tuple[int, int]) -> OSError | None:
+        return trials.id_ranges(uids, gids)
+
+    def mount_of(self, path: str) -> Mount:
+        best = Mount("/", "unknown", frozenset())
+        for line in (self.read("/proc/self/mountinfo") or "").splitlines():
+            fields, _, rest = line.partition(" - ")
+            target = fields.split()[4].replace("\\040", " ")
+            inside = path == target or path.startswith(target.rstrip("/") + "/")
+            if inside and len(target) >= len(best.target):
+                best = Mount(target, rest.split()[0], frozenset(fields.split()[5].split(",")))
+        return best
+
+    def existing(self, path: str) -> str:
+        """The folder itself, or the nearest one above it that is there."""
+        while not os.path.isdir(path) and path != "/":
+            path = os.path.dirname(path)
+        return path
+
+    def space(self, path: str) -> tuple[int, int]:
+        """Bytes and inodes that the caller may still use; -1 inodes where the filesystem has no such limit."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize, found.f_favail if found.f_files else -1
+
+
+def _install(machine: Machine, **names: str) -> str:
+    """The line that installs a package: names by package manager, ``apt`` always there."""
+    managers = {
+        "apt": ("apt-get", "apt-get install -y"),
+        "dnf": ("dnf", "dnf install -y"),
+        "pacman": ("pacman", "pacman -S --noconfirm"),
+        "zypper": ("zypper", "zypper install -y"),
+        "apk": ("apk", "apk add"),
+    }
+    sudo = "sudo " if machine.rootless else ""
+    for manager, (program, line) in managers.items():
+        if machine.which(program):
+            return f"{sudo}{line} {names.get(manager, names['apt'])}"
+    return f"install the package `{names['apt']}`"
+
+
+def _sysctl(machine: Machine, setting: str, value: int) -> str:
+    return f"{'sudo ' if machine.rootless else ''}sysctl -w {setting}={value}"
+
+
+# -- the machine --------------------------------------------------------------------------------------------------
+
+
+def kernel(machine: Machine) -> Check:
+    release = machine.release()
+    version = _version(release)
+    if version < (5, 6):
+        return Check("kernel", Status.FAIL, f"Linux {release}", "Linux 5.6 or newer is needed (openat2, pidfd)")
+    if version < (5, 12):
+        fix = "Linux 5.12 or newer is recommended (overlayfs in user namespaces, mount_setattr)"
+        return Check("kernel", Status.WARN, f"Linux {release}", fix)
+    note = (
+        "" if version >= (6, 15) else "; exit codes of containers that outlive a killed monitor are unknown before 6.15"
+    )
+    return Check("kernel", Status.OK, f"Linux {release}{note}")
+
+
+def _version(release: str) -> tuple[int, int]:
+    """Major and minor; (0, 0) for a release that does not begin with them."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def python(machine: Machine) -> Check:
+    version = ".".join(str(number) for number in sys.version_info[:3])
+    return Check("python", Status.OK, f"{version} ({sys.executable})")
+
+
+def namespaces(machine: Machine) -> Check | None:
+    if machine.rootless:
+        return None
+    problem = machine.attempt(trials.all_namespaces)
+    if problem is None:
+        return Check("namespaces", Status.OK, "mount, pid, network, ipc, uts and cgroup")
+    fix = "inside a container, give it CAP_SYS_ADMIN, or run devenv as an ordinary user"
+    return Check("namespaces", Status.FAIL, _words(problem), fix)
+
+
+def user_namespaces(machine: Machine) -> Check:
+    problem = machine.attempt(trials.user_namespace) if machine.rootless else None
+    if machine.rootless and problem is None:
+        return Check("user namespaces", Status.OK, "can be made, and give the powers they should")
+    cause, fix = _user_namespace_setting(machine)
+    if not machine.rootless:
+        if cause:
+            return Check("user namespaces", Status.WARN, f"{cause}: ordinary users can't run devenv", fix)
+        return Check("user namespaces", Status.OK, "open to ordinary users; not needed as root")
+    assert problem is not None
+    found = f"{_words(problem)}; {cause}" if cause else _words(problem)
+    return Check("user namespaces", Status.FAIL, found, fix or "run as root, or ask for user namespaces")
+
+
+def _user_namespace_setting(machine: Machine) -> tuple[str, str]:
+    """The setting that forbids them and the line that changes it."""
+    closed = (
+        ("user.max_user_namespaces", 0, 15000),
+        ("kernel.unprivileged_userns_clone", 0, 1),
+        ("kernel.apparmor_restrict_unprivileged_userns", 1, 0),
+    )
+    for setting, bad, good in closed:
+        if machine.number("/proc/sys/" + setting.replace(".", "/")) == bad:
+            return f"{setting} is {bad}", _sysctl(machine, setting, good)
+    return "", ""
+
+
+def id_ranges(machine: Machine) -> Iterator[Check]:
+    """Without a range there is one id inside, the user's own: files of other owners and `user:` do not work."""
+    if not machine.rootless:
+        return
+    name = "id ranges"
+    ranges = {}
+    for file in ("subuid", "subgid"):
+        found = _ranges(machine.read(f"/etc/{file}") or "", machine.user, machine.uid)
+        if not found:
+            start = _free_start(machine)
+            fix = f"sudo usermod --add-{file}s {start}-{start + 65535} {machine.user}"
+            yield Check(name, Status.WARN, f"`{machine.user}` has no range in /etc/{file}: only one id inside", fix)
+        else:
+            ranges[file] = found[0]
+    lacking = [program for program in ("newuidmap", "newgidmap") if machine.which(program) is None]
+    if lacking:
+        fix = _install(machine, apt="uidmap", dnf="shadow-utils", pacman="shadow", zypper="shadow", apk="shadow-uidmap")
+        yield Check(name, Status.WARN, f"no {' and no '.join(lacking)}", fix)
+        return
+    if len(ranges) < 2:
+        return
+    problem = machine.id_ranges(ranges["subuid"], ranges["subgid"])
+    start, count = ranges["subuid"]
+    if problem is None:
+        yield Check(name, Status.OK, f"{count} ids from {start}")
+        return
+    program = machine.which("newuidmap") or "newuidmap"
+    fix = "" if machine.is_privileged(program) else f"sudo chmod u+s {program} {machine.which('newgidmap')}"
+    yield Check(name, Status.WARN, f"{_words(problem)}: only one id inside", fix or "mend /etc/subuid and /etc/subgid")
+
+
+def _ranges(text: str, user: str, uid: int) -> list[tuple[int, int]]:
+    found = []
+    for line in text.splitlines():
+        owner, _, rest = line.strip().partition(":")
+        start, _, count = rest.partition(":")
+        if owner in {user, str(uid)} and start.isdigit() and count.isdigit() and int(count) > 0:
+            found.append((int(start), int(count)))
+    return found
+
+
+def _free_start(machine: Machine) -> int:
+    """Behind every range that somebody has."""
+    end = 100000
+    for file in ("subuid", "subgid"):
+        for line in (machine.read(f"/etc/{file}") or "").splitlines():
+            parts = line.strip().split(":")
+            if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+                end = max(end, int(parts[1]) + int(parts[2]))
+    return end
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def overlayfs(machine: Machine) -> Iterator[Check]:
+    """Tried on the filesystem of the data folder: an overlay's upper folder can't be on NFS or on another overlay."""
+    folder = tempfile.mkdtemp(prefix=".devenv-doctor-", dir=machine.existing(machine.where.data))
+    try:
+        problem = machine.attempt(lambda: trials.overlay(folder, rootless=machine.rootless))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    name = "overlayfs in a user namespace" if machine.rootless else "overlayfs"
+    if problem is None:
+        yield Check(name, Status.OK, f"works on {machine.mount_of(machine.existing(machine.where.data)).kind}")
+        return
+    if "overlay" not in (machine.read("/proc/filesystems") or ""):
+        fix = "sudo modprobe overlay" if machine.rootless else "modprobe overlay"
+    else:
+        fix = "set DEVENV_DATA_HOME to a folder on ext4, xfs, btrfs or tmpfs"
+    yield Check(name, Status.FAIL, _words(problem), fix)
+    if not machine.rootless:
+        return
+    if machine.which("fuse-overlayfs") is None:
+        yield Check("fuse-overlayfs", Status.WARN, "not installed", _install(machine, apt="fuse-overlayfs"))
+    elif not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        fix = "sudo modprobe fuse && sudo chmod 666 /dev/fuse"
+        yield Check("fuse-overlayfs", Status.WARN, "/dev/fuse can't be opened", fix)
+    else:
+        yield Check("fuse-overlayfs", Status.OK, "installed; devenv does not use it yet")
+
+
+def folders(machine: Machine) -> Iterator[Check]:
+    for name, path, variable in (
+        ("data folder", machine.where.data, "DEVENV_DATA_HOME"),
+        ("runtime folder", machine.where.run, "DEVENV_RUNTIME_DIR"),
+    ):
+        place = machine.existing(path)
+        mounted = machine.mount_of(place)
+        found = f"{path} ({mounted.kind})"
+        fix = f"set {variable} to a folder of your own on a local filesystem"
+        if not os.access(place, os.W_OK | os.X_OK):
+            yield Check(name, Status.FAIL, f"{found}: `{place}` is not writable", fix)
+        elif os.path.isdir(path) and os.stat(path).st_uid != machine.uid:
+            yield Check(name, Status.FAIL, f"{found}: belongs to another user", fix)
+        elif mounted.kind in {"nfs", "nfs4", "cifs", "9p", "fuse.sshfs", "vboxsf"}:
+            yield Check(name, Status.WARN, f"{found}: locks and owners are unreliable there", fix)
+        elif name == "data folder" and "noexec" in mounted.options:
+            yield Check(name, Status.WARN, f"{found}: programs in containers can't run from a noexec mount", fix)
+        else:
+            yield Check(name, Status.OK, found)
+
+
+def disk_space(machine: Machine) -> Check:
+    bytes_left, inodes = machine.space(machine.existing(machine.where.data))
+    found = f"{bytes_left / 1e9:.1f} GB free for {machine.where.data}"
+    fix = "make room, or set DEVENV_DATA_HOME to a larger filesystem"
+    if bytes_left < 200e6 or 0 <= inodes < 10_000:
+        if bytes_left >= 200e6:
+            found = f"{inodes} inodes free for {machine.where.data}"
+        return Check("disk space", Status.FAIL, found, fix)
+    return Check("disk space", Status.WARN if bytes_left < 2e9 else Status.OK, found, fix if bytes_left < 2e9 else "")
+
+
+def runtime_dir(machine: Machine) -> Check | None:
+    if not machine.rootless or machine.environment("DEVENV_RUNTIME_DIR"):
+        return None
+    value = machine.environment("XDG_RUNTIME_DIR")
+    if value and os.path.isdir(value):
+        return Check("XDG_RUNTIME_DIR", Status.OK, value)
+    found = f"`{value}` is no folder" if value else "not set"
+    fix = f"sudo loginctl enable-linger {machine.user}, then log in again"
+    return Check("XDG_RUNTIME_DIR", Status.WARN, f"{found}; {machine.where.run} is used", fix)
+
+
+# -- limits -------------------------------------------------------------------------------------------------------
+
+
+def cgroups(machine: Machine) -> Check:
+    if machine.mount_of("/sys/fs/cgroup").kind == "cgroup2":
+        controllers = machine.read("/sys/fs/cgroup/cgroup.controllers") or "none"
+        return Check("cgroups", Status.OK, f"version 2, controllers: {controllers}")
+    mounts = (machine.read("/proc/self/mountinfo") or "").splitlines()
+    kinds = {line.partition(" - ")[2].split(" ")[0] for line in mounts}
+    if "cgroup" in kinds:
+        shape = "version 1 with a version 2 tree beside it" if "cgroup2" in kinds else "version 1"
+        if machine.rootless:
+            fix = "boot with systemd.unified_cgroup_hierarchy=1"
+            return Check("cgroups", Status.WARN, f"{shape}: limits need root", fix)
+        return Check("cgroups", Status.OK, shape)
+    fix = "mount -t cgroup2 none /sys/fs/cgroup"
+    return Check("cgroups", Status.WARN, "none mounted: no limits, no statistics", f"{'sudo ' * machine.rootless}{fix}")
+
+
+def limits(machine: Machine) -> Iterator[Check]:
+    """What the runtime itself says it can limit, and why not."""
+    try:
+        cgroup = importlib.import_module("devenv.runtime.cgroup")
+    except ModuleNotFoundError:
+        return
+    found = cgroup.capabilities()
+    for name in ("memory", "cpu", "cpuset", "pids"):
+        reason = found.reason(name)
+        if reason is None:
+            yield Check(f"{name} limits", Status.OK, "work")
+        else:
+            yield Check(f"{name} limits", Status.WARN, reason, _delegation(machine))
+
+
+def _delegation(machine: Machine) -> str:
+    if not machine.rootless or machine.mount_of("/sys/fs/cgroup").kind != "cgroup2":
+        return ""
+    place = "/etc/systemd/system/user@.service.d"
+    return (
+        f"sudo mkdir -p {place} && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | "
+        f"sudo tee {place}/delegate.conf && sudo systemctl daemon-reload, then log in again"
+    )
+
+
+def inotify(machine: Machine) -> Iterator[Check]:
+    """A watch a folder; one that is used up elsewhere makes `logs -f` and editors' tools fail."""
+    for name, enough in (("max_user_watches", 65536), ("max_user_instances", 128)):
+        value = machine.number(f"/proc/sys/fs/inotify/{name}")
+        if value is not None and value < enough:
+            fix = _sysctl(machine, f"fs.inotify.{name}", enough * 8)
+            yield Check("inotify", Status.WARN, f"{name} is {value}", fix)
+            return
+    yield Check("inotify", Status.OK, f"{machine.number('/proc/sys/fs/inotify/max_user_watches')} watches")
+
+
+def seccomp(machine: Machine) -> Check:
+    actions = machine.read("/proc/sys/kernel/seccomp/actions_avail")
+    if actions is None:
+        return Check("seccomp", Status.WARN, "this kernel has no filters", "a kernel with CONFIG_SECCOMP_FILTER")
+    return Check("seccomp", Status.OK, "filters can be loaded; devenv does not use them yet")
+
+
+# -- network ------------------------------------------------------------------------------------------------------
+
+
+def nf_tables(machine: Machine) -> Check:
+    problem = machine.attempt(lambda: trials.nf_tables(rootless=machine.rootless))
+    if problem is None:
+        return Check("nf_tables", Status.OK, "answers")
+    if machine.rootless:
+        return Check("nf_tables", Status.OK, f"{_words(problem)}; only needed as root")
+    return Check("nf_tables", Status.WARN, f"{_words(problem)}: services can't reach the network", "modprobe nf_tables")
+
+
+def forwarding(machine: Machine) -> Check | None:
+    if machine.rootless:
+        return None
+    value = machine.number("/proc/sys/net/ipv4/ip_forward")
+    if value == 1:
+        return Check("ip_forward", Status.OK, "on")
+    if os.access("/proc/sys/net/ipv4/ip_forward", os.W_OK):
+        return Check("ip_forward", Status.OK, "off; devenv turns it on with the first network that goes out")
+    fix = "sysctl -w net.ipv4.ip_forward=1, on the host if this is a container"
+    return Check("ip_forward", Status.WARN, "off, and can't be turned on: services can't reach the network", fix)
+
+
+def outbound(machine: Machine) -> Iterator[Check]:
+    """Rootless networks reach the outside through a program that holds a tap device."""
+    if not machine.rootless:
+        return
+    programs = [name for name in ("pasta", "slirp4netns") if machine.which(name)]
+    if not programs:
+        fix = _install(machine, apt="passt")
+        yield Check("outbound traffic", Status.WARN, "neither pasta nor slirp4netns: services can't go out", fix)
+    else:
+        yield Check("outbound traffic", Status.OK, f"through {programs[0]}")
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as exc:
+        fix = "sudo modprobe tun && sudo chmod 666 /dev/net/tun"
+        yield Check("/dev/net/tun", Status.WARN, f"{exc.strerror}: services can't go out", fix)
+    else:
+        yield Check("/dev/net/tun", Status.OK, "can be opened")
+
+
+def low_ports(machine: Machine) -> Check | None:
+    if not machine.rootless:
+        return None
+    start = machine.number("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if start is None or start <= 80:
+        return Check("low ports", Status.OK, "80 and up can be published")
+    fix = _sysctl(machine, "net.ipv4.ip_unprivileged_port_start", 80)
+    return Check("low ports", Status.WARN, f"ports below {start} can't be published", fix)
+
+
+# -- all of it ----------------------------------------------------------------------------------------------------
+
+_Result = Check | Iterator[Check] | None
+CHECKS: tuple[Callable[[Machine], _Result], ...] = (
+    kernel,
+    python,
+    namespaces,
+    user_namespaces,
+    id_ranges,
+    overlayfs,
+    folders,
+    disk_space,
+    runtime_dir,
+    cgroups,
+    limits,
+    inotify,
+    seccomp,
+    nf_tables,
+    forwarding,
+    outbound,
+    low_ports,
+)
+
+
+def run(machine: Machine) -> Iterator[Check]:
+    for check in CHECKS:
+        try:
+            result = check(machine)
+            if isinstance(result, Check):
+                yield result
+            elif result is not None:
+                yield from result
+        except Exception as exc:  # noqa: BLE001  doctor is for machines on which surprising things fail
+            name = check.__name__.replace("_", " ")
+            yield Check(name, Status.WARN, f"could not be looked at: {type(exc).__name__}: {exc}")
+
+
+def _words(problem: OSError) -> str:
+    text = problem.strerror or str(problem)
+    return f"{problem.filename}: {text}" if problem.filename else text

@@ -1,0 +1,194 @@
+"""Machines as descriptions: what doctor makes of each, and the line it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from devenv.reconcile import doctor
+from devenv.util import paths
+
+
+class Described(doctor.Machine):
+    """A machine of these files and programs, on which every trial works unless told otherwise."""
+
+    def __init__(
+        self,
+        files: Mapping[str, str] | None = None,
+        *,
+        uid: int = 1000,
+        programs: tuple[str, ...] = ("apt-get",),
+        problem: OSError | None = None,
+        release: str = "6.12.0-1-amd64",
+        mounts: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.uid = uid
+        self.where = paths.Paths("/data/devenv", "/run/devenv")
+        self.files = dict(files or {})
+        self.programs = programs
+        self.problem = problem
+        self._release = release
+        self.mounts = dict(mounts or {})
+        self.variables = dict(variables or {})
+        self.left = (50e9, 1_000_000)
+
+    @property
+    def user(self) -> str:
+        return "ada"
+
+    def read(self, path: str) -> str | None:
+        return self.files.get(path)
+
+    def release(self) -> str:
+        return self._release
+
+    def environment(self, name: str) -> str:
+        return self.variables.get(name, "")
+
+    def which(self, program: str) -> str | None:
+        return f"/usr/bin/{program}" if program in self.programs else None
+
+    def is_privileged(self, program: str) -> bool:
+        return False
+
+    def attempt(self, trial: Callable[[], None]) -> OSError | None:
+        return self.problem
+
+    def id_ranges(self, uids: tuple[int, int], gids: tuple[int, int]) -> OSError | None:
+        return self.problem
+
+    def mount_of(self, path: str) -> doctor.Mount:
+        return doctor.Mount(path, self.mounts.get(path, "ext4"), frozenset())
+
+    def space(self, path: str) -> tuple[int, int]:
+        return int(self.left[0]), int(self.left[1])
+
+
+@pytest.mark.parametrize(
+    ("release", "status"),
+    [
+        ("4.18.0-553.el8", "fail"),
+        ("5.4.0-generic", "fail"),
+        ("5.10.0", "warn"),
+        ("6.1.0-18-amd64", "ok"),
+        ("6.18.44", "ok"),
+        ("7.0-rc1", "ok"),
+        ("odd", "fail"),
+    ],
+)
+def test_kernel(release: str, status: str) -> None:
+    assert doctor.kernel(Described(release=release)).status == status
+
+
+def test_an_exit_code_that_may_be_unknown_is_told() -> None:
+    assert "before 6.15" in doctor.kernel(Described(release="6.1.0")).found
+    assert "before" not in doctor.kernel(Described(release="6.15.0")).found
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "fix"),
+    [
+        ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
+        ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ],
+)
+def test_what_forbids_user_namespaces_is_named(file: str, value: str, fix: str) -> None:
+    refused = OSError(1, "Operation not permitted", "unshare(CLONE_NEWUSER)")
+    check = doctor.user_namespaces(Described({f"/proc/sys/{file}": value}, problem=refused))
+    assert (check.status, check.fix) == ("fail", fix)
+    assert f"{file.replace('/', '.')} is {value}" in check.found
+    as_root = doctor.user_namespaces(Described({f"/proc/sys/{file}": value}, uid=0))
+    assert (as_root.status, as_root.fix) == ("warn", fix.removeprefix("sudo "))
+
+
+def test_user_namespaces_that_work() -> None:
+    assert doctor.user_namespaces(Described()).status == "ok"
+
+
+def test_a_missing_range_gets_one_behind_all_others() -> None:
+    files = {"/etc/subuid": "bob:100000:65536\n", "/etc/subgid": "bob:100000:65536\neve:165536:100\n"}
+    found = list(doctor.id_ranges(Described(files, programs=("newuidmap", "newgidmap"))))
+    assert [check.fix for check in found] == [
+        "sudo usermod --add-subuids 165636-231171 ada",
+        "sudo usermod --add-subgids 165636-231171 ada",
+    ]
+
+
+def test_missing_newuidmap_is_a_package() -> None:
+    files = {"/etc/subuid": "ada:100000:65536\n", "/etc/subgid": "1000:100000:65536\n"}
+    (check,) = doctor.id_ranges(Described(files))
+    assert check.found == "no newuidmap and no newgidmap"
+    assert check.fix == "sudo apt-get install -y uidmap"
+    (check,) = doctor.id_ranges(Described(files, programs=("dnf",)))
+    assert check.fix == "sudo dnf install -y shadow-utils"
+    (check,) = doctor.id_ranges(Described(files, programs=()))
+    assert check.fix == "install the package `uidmap`"
+
+
+def test_newuidmap_without_its_rights() -> None:
+    files = {"/etc/subuid": "ada:100000:65536\n", "/etc/subgid": "ada:100000:65536\n"}
+    machine = Described(files, programs=("newuidmap", "newgidmap"), problem=OSError(1, "write to uid_map failed"))
+    (check,) = doctor.id_ranges(machine)
+    assert check.fix == "sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap"
+    machine.problem = None
+    (check,) = doctor.id_ranges(machine)
+    assert check == doctor.Check("id ranges", doctor.Status.OK, "65536 ids from 100000")
+
+
+@pytest.mark.parametrize(
+    ("left", "status"),
+    [((100e6, 1e6), "fail"), ((1e9, 1e6), "warn"), ((50e9, 1e6), "ok"), ((50e9, 5), "fail"), ((50e9, -1), "ok")],
+)
+def test_disk_space(left: tuple[float, float], status: str) -> None:
+    machine = Described()
+    machine.left = (int(left[0]), int(left[1]))
+    assert doctor.disk_space(machine).status == status
+
+
+def test_cgroups() -> None:
+    two = Described({"/sys/fs/cgroup/cgroup.controllers": "cpu memory"}, mounts={"/sys/fs/cgroup": "cgroup2"})
+    assert doctor.cgroups(two).found == "version 2, controllers: cpu memory"
+    one = {"/proc/self/mountinfo": "1 2 0:3 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"}
+    assert doctor.cgroups(Described(one, uid=0)).status == "ok"
+    assert doctor.cgroups(Described(one)).status == "warn"
+    assert "none mounted" in doctor.cgroups(Described()).found
+
+
+def test_rootless_network() -> None:
+    lacking = list(doctor.outbound(Described()))
+    assert lacking[0].fix == "sudo apt-get install -y passt"
+    assert next(doctor.outbound(Described(programs=("slirp4netns",)))).found == "through slirp4netns"
+    assert list(doctor.outbound(Described(uid=0))) == []
+    closed = doctor.low_ports(Described({"/proc/sys/net/ipv4/ip_unprivileged_port_start": "1024"}))
+    assert closed is not None
+    assert closed.fix == "sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"
+
+
+def test_inotify() -> None:
+    few = {"/proc/sys/fs/inotify/max_user_watches": "8192", "/proc/sys/fs/inotify/max_user_instances": "128"}
+    (check,) = doctor.inotify(Described(few, uid=0))
+    assert check.fix == "sysctl -w fs.inotify.max_user_watches=524288"
+
+
+def test_runtime_dir() -> None:
+    check = doctor.runtime_dir(Described())
+    assert check is not None
+    assert check.fix.startswith("sudo loginctl enable-linger ada")
+    assert doctor.runtime_dir(Described(uid=0)) is None
+
+
+def test_a_check_that_breaks_is_a_warning_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(machine: doctor.Machine) -> doctor.Check:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(doctor, "CHECKS", (broken, doctor.kernel))
+    first, second = doctor.run(Described())
+    assert first == doctor.Check("broken", doctor.Status.WARN, "could not be looked at: ZeroDivisionError: oh")
+    assert second.status == "ok"
