@@ -14,6 +14,7 @@ from __future__ import annotations
 import calendar
 import collections
 import heapq
+import itertools
 import os
 import select
 import time
