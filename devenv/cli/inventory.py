@@ -69,7 +69,7 @@ def _read(where: paths.Paths, record: Record) -> Container:
     health = str(records.health(where, record.id).get("status", "")) if status == "running" else ""
     words = {"creating": "created", "stopped": "exited"}
     name = words.get(status, status)
-    if name == "exited" and _will_restart(where, record, current.exit_code):
+    if name == "exited" and _will_restart(where, record, current):
         name = "restarting"
     return Container(
         record=record,
@@ -84,18 +84,21 @@ def _read(where: paths.Paths, record: Record) -> Container:
     )
 
 
-def _will_restart(where: paths.Paths, record: Record, exit_code: int | None) -> bool:
+def _will_restart(where: paths.Paths, record: Record, current: Any) -> bool:
     """Whether its restart policy brings it back, and there is a supervisor to do so."""
-    if not wants_restart(record, exit_code) or records.stopped_by_user(where, record.id):
+    condition = record.restart.get("condition", "none")
+    if condition == "none" or not os.path.exists(f"{where.project_run(record.project_id)}/supervisor.sock"):
         return False
-    return os.path.exists(f"{where.project_run(record.project_id)}/supervisor.sock")
+    from devenv.reconcile import restart
 
-
-def wants_restart(record: Record, exit_code: int | None) -> bool:
-    condition = str(record.restart.get("condition", "none"))
-    if condition in {"any", "always", "unless-stopped"}:
-        return True
-    return condition == "on-failure" and exit_code != 0
+    decision = restart.decide(
+        restart.Policy.from_json(record.restart),
+        exit_code=current.exit_code,
+        runs=current.restarts,
+        uptime=max((current.finished or 0.0) - (current.started or 0.0), 0.0),
+        stopped_by_user=records.stopped_by_user(where, record.id),
+    )
+    return isinstance(decision, restart.Restart)
 
 
 def of_services(containers: list[Container], services: list[str]) -> list[Container]:

@@ -117,7 +117,7 @@ def environment(values: list[str] | None, files: list[str] | None = None) -> dic
     """``KEY=VALUE`` as it stands; ``KEY`` alone is taken from our own environment, or unset there and so here."""
     found: dict[str, str | None] = {}
     for path in files or ():
-        found.update(_read_env_file(path))
+        _read_env_file(path, found)
     for text in values or ():
         key, sign, value = text.partition("=")
         if not key:
@@ -129,16 +129,12 @@ def environment(values: list[str] | None, files: list[str] | None = None) -> dic
     return found
 
 
-def _read_env_file(path: str) -> dict[str, str | None]:
+def _read_env_file(path: str, found: dict[str, str | None]) -> None:
     from devenv.spec import dotenv
 
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise errors.UsageError(f"can't read `{path}`: {reason}") from None
-    return dict(dotenv.parse(text, file=path, environ=os.environ))
+    values: dict[str, str] = {}
+    dotenv.read_file(path, values, os.environ.get)
+    found.update(values)
 
 
 def labels(values: list[str] | None) -> dict[str, str]:
