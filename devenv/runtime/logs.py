@@ -14,7 +14,6 @@ from __future__ import annotations
 import calendar
 import collections
 import heapq
-import itertools
 import os
 import select
 import time
