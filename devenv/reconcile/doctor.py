@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -207,24 +207,24 @@ def id_ranges(machine: Machine) -> Iterator[Check]:
     if not machine.rootless:
         return
     name = "id ranges"
-    ranges = {}
-    for file in ("subuid", "subgid"):
-        found = _ranges(machine.read(f"/etc/{file}") or "", machine.user, machine.uid)
-        if not found:
-            start = _free_start(machine)
-            fix = f"sudo usermod --add-{file}s {start}-{start + 65535} {machine.user}"
-            yield Check(name, Status.WARN, f"`{machine.user}` has no range in /etc/{file}: only one id inside", fix)
-        else:
-            ranges[file] = found[0]
+    texts = {file: machine.read(f"/etc/{file}") or "" for file in ("subuid", "subgid")}
+    ranges = {file: _ranges(text, machine.user, machine.uid) for file, text in texts.items()}
+    unlisted = [file for file, found in ranges.items() if not found]
+    if unlisted:
+        start = _free_start(texts.values())
+        options = " ".join(f"--add-{file}s {start}-{start + 65535}" for file in unlisted)
+        where = " and ".join(f"/etc/{file}" for file in unlisted)
+        found = f"`{machine.user}` has no range in {where}: only one id inside"
+        yield Check(name, Status.WARN, found, f"sudo usermod {options} {machine.user}")
     lacking = [program for program in ("newuidmap", "newgidmap") if machine.which(program) is None]
     if lacking:
         fix = _install(machine, apt="uidmap", dnf="shadow-utils", pacman="shadow", zypper="shadow", apk="shadow-uidmap")
         yield Check(name, Status.WARN, f"no {' and no '.join(lacking)}", fix)
         return
-    if len(ranges) < 2:
+    if unlisted:
         return
-    problem = machine.id_ranges(ranges["subuid"], ranges["subgid"])
-    start, count = ranges["subuid"]
+    start, count = ranges["subuid"][0]
+    problem = machine.id_ranges((start, count), ranges["subgid"][0])
     if problem is None:
         yield Check(name, Status.OK, f"{count} ids from {start}")
         return
@@ -243,11 +243,11 @@ def _ranges(text: str, user: str, uid: int) -> list[tuple[int, int]]:
     return found
 
 
-def _free_start(machine: Machine) -> int:
+def _free_start(texts: Iterable[str]) -> int:
     """Behind every range that somebody has."""
     end = 100000
-    for file in ("subuid", "subgid"):
-        for line in (machine.read(f"/etc/{file}") or "").splitlines():
+    for text in texts:
+        for line in text.splitlines():
             parts = line.strip().split(":")
             if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
                 end = max(end, int(parts[1]) + int(parts[2]))
@@ -259,14 +259,17 @@ def _free_start(machine: Machine) -> int:
 
 def overlayfs(machine: Machine) -> Iterator[Check]:
     """Tried on the filesystem of the data folder: an overlay's upper folder can't be on NFS or on another overlay."""
-    folder = tempfile.mkdtemp(prefix=".devenv-doctor-", dir=machine.existing(machine.where.data))
+    place = machine.existing(machine.where.data)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return  # which the check of the folders tells
+    folder = tempfile.mkdtemp(prefix=".devenv-doctor-", dir=place)
     try:
         problem = machine.attempt(lambda: trials.overlay(folder, rootless=machine.rootless))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     name = "overlayfs in a user namespace" if machine.rootless else "overlayfs"
     if problem is None:
-        yield Check(name, Status.OK, f"works on {machine.mount_of(machine.existing(machine.where.data)).kind}")
+        yield Check(name, Status.OK, f"works on {machine.mount_of(place).kind}")
         return
     if "overlay" not in (machine.read("/proc/filesystems") or ""):
         fix = "sudo modprobe overlay" if machine.rootless else "modprobe overlay"
@@ -305,8 +308,11 @@ def folders(machine: Machine) -> Iterator[Check]:
             yield Check(name, Status.OK, found)
 
 
-def disk_space(machine: Machine) -> Check:
-    bytes_left, inodes = machine.space(machine.existing(machine.where.data))
+def disk_space(machine: Machine) -> Check | None:
+    place = machine.existing(machine.where.data)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return None
+    bytes_left, inodes = machine.space(place)
     found = f"{bytes_left / 1e9:.1f} GB free for {machine.where.data}"
     fix = "make room, or set DEVENV_DATA_HOME to a larger filesystem"
     if bytes_left < 200e6 or 0 <= inodes < 10_000:

@@ -115,10 +115,8 @@ def test_user_namespaces_that_work() -> None:
 def test_a_missing_range_gets_one_behind_all_others() -> None:
     files = {"/etc/subuid": "bob:100000:65536\n", "/etc/subgid": "bob:100000:65536\neve:165536:100\n"}
     found = list(doctor.id_ranges(Described(files, programs=("newuidmap", "newgidmap"))))
-    assert [check.fix for check in found] == [
-        "sudo usermod --add-subuids 165636-231171 ada",
-        "sudo usermod --add-subgids 165636-231171 ada",
-    ]
+    fix = "sudo usermod --add-subuids 165636-231171 --add-subgids 165636-231171 ada"
+    assert [check.fix for check in found] == [fix]
 
 
 def test_missing_newuidmap_is_a_package() -> None:
@@ -148,8 +146,11 @@ def test_newuidmap_without_its_rights() -> None:
 )
 def test_disk_space(left: tuple[float, float], status: str) -> None:
     machine = Described()
+    machine.where = paths.Paths("/tmp", "/tmp")
     machine.left = (int(left[0]), int(left[1]))
-    assert doctor.disk_space(machine).status == status
+    check = doctor.disk_space(machine)
+    assert check is not None
+    assert check.status == status
 
 
 def test_cgroups() -> None:
