@@ -6,7 +6,6 @@ import heapq
 import select
 import sys
 import time
-import traceback
 from collections.abc import Callable
 
 READ = select.EPOLLIN
@@ -85,5 +84,7 @@ def _guarded(call: Callable[[], None]) -> None:
     try:
         call()
     except Exception:  # noqa: BLE001  the monitor outlives its own mistakes
+        import traceback  # 3 ms that a start without mistakes need not spend
+
         sys.stderr.write(traceback.format_exc())
         sys.stderr.flush()

@@ -202,7 +202,7 @@ class Monitor:
             self._create(container, record, str(message.get("stdin") or default))
         except Exception as exc:
             text = exc.message if isinstance(exc, errors.DevenvError) else str(exc)
-            container.abandon(text, getattr(exc, "exit_status", None))
+            container.abandon(text, getattr(exc, "container_exit_code", None))
             self._backend.destroy(container.folder, container.state)
             raise
         self._emit("create", container.id)
@@ -244,7 +244,7 @@ class Monitor:
                 self._backend.start(container.created)
         except Exception as exc:
             text = "starting took too long" if isinstance(exc, Deadline) else str(exc)
-            container.failure = (text, getattr(exc, "exit_status", None))
+            container.failure = (text, getattr(exc, "container_exit_code", None))
             signal_process(container.pidfd, signal.SIGKILL)
             raise
         container.started()

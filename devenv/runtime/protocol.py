@@ -21,6 +21,9 @@ LIMIT = 128 * 1024  # a packet's bytes; below the default send buffer, so that o
 MAX_FDS = 8
 KIND = socket.SOCK_SEQPACKET
 
+# What an error of the runtime may carry besides: the code that a shell would give for what can't be executed.
+_EXTRAS = ("container_exit_code",)
+
 Message = dict[str, Any]
 
 
@@ -93,7 +96,8 @@ def peer_uid(connection: socket.socket) -> int:
 def error(exc: BaseException) -> Message:
     """What a failure becomes in a reply."""
     if isinstance(exc, errors.DevenvError):
-        return {"code": exc.code, "message": exc.message, "hint": exc.hint, "note": exc.note}
+        content = {"code": exc.code, "message": exc.message, "hint": exc.hint, "note": exc.note}
+        return {**content, **{name: getattr(exc, name) for name in _EXTRAS if hasattr(exc, name)}}
     if isinstance(exc, OSError):
         return {"code": "os", "errno": exc.errno, "message": str(exc), "hint": None, "note": None}
     return {"code": "internal", "message": f"{type(exc).__name__}: {exc}", "hint": None, "note": None}
@@ -106,7 +110,7 @@ def raise_error(content: Message) -> None:
     kinds: tuple[type[errors.DevenvError], ...] = (errors.HostError, errors.ContainerError)
     kind = next((kind for kind in kinds if kind.code == code), errors.ContainerError)
     failure = kind(message, hint=content.get("hint"), note=content.get("note"))
-    for name in ("exit_status", "reason"):
+    for name in _EXTRAS:
         if name in content:
             setattr(failure, name, content[name])
     raise failure
