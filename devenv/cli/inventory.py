@@ -125,19 +125,21 @@ def pick(containers: list[Container], service: str, index: int, *, states: froze
 
 
 def publishers(where: paths.Paths, container: Container) -> list[Publisher]:
-    """Where its ports can be reached, in a stable order. A port that is not published has number 0."""
+    """Where its ports can be reached, in a stable order. A port that nobody published has number 0."""
     found: set[Publisher] = set()
+    folder = where.project_run(container.record.project_id)
+    if container.record.ports and container.state in ACTIVE and os.path.exists(f"{folder}/ports.json"):
+        # Its import costs more than the rest of `ps`.
+        from devenv.network import portproxy_client
+
+        for item in portproxy_client.published(folder):
+            if item.container_id == container.record.id:
+                one = item.publication
+                hosts = [one.host_ip] if one.host_ip else ["0.0.0.0", "::"]
+                found.update(Publisher(host, one.target, item.port, one.protocol) for host in hosts)
+    known = {(item.TargetPort, item.Protocol) for item in found}
     for entry in container.record.ports:
-        target = int(entry.get("target") or 0)
-        published = str(entry.get("published") or "0")
-        protocol = str(entry.get("protocol") or "tcp")
-        if not target:
-            continue
-        if container.state not in ACTIVE or not published.isdecimal():
-            published = "0"
-        host = str(entry.get("host_ip") or "")
-        hosts = [host] if host else ["0.0.0.0", "::"]
-        if published == "0":
-            hosts = [""]
-        found.update(Publisher(url, target, int(published), protocol) for url in hosts)
+        target, protocol = str(entry.get("target") or ""), str(entry.get("protocol") or "tcp")
+        if target.isdecimal() and (int(target), protocol) not in known:
+            found.add(Publisher("", int(target), 0, protocol))
     return sorted(found, key=lambda item: (item.TargetPort, item.Protocol, item.URL, item.PublishedPort))
