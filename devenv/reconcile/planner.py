@@ -1,0 +1,520 @@
+"""What has to be done so that what is there becomes what is desired. Pure: the same input gives the same plan.
+
+Here are the plans towards a spec: `plan_up`, and `plan_recover` for a supervisor that finds a half-done `up`. Those
+that need no spec (`plan_down`, `plan_stop`, …) are in `devenv.reconcile.lifecycle`.
+
+A container that differs is replaced: the new one is made first, so that a failure to make it leaves the old one
+running; then the old one is stopped and removed and the new one started. What asked to follow it (`restart: true`)
+stops before it and starts after it. A plan of nothing is empty, which is what makes `up` idempotent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from devenv import errors
+from devenv.graph import traversal
+from devenv.reconcile import gates, observed, plan
+
+Recreate = Literal["diverged", "force", "never"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredNetwork:
+    name: str  # the full name
+    key: str
+    digest: str = ""
+    external: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredVolume:
+    name: str
+    key: str
+    digest: str = ""
+    external: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredService:
+    name: str
+    config_digest: str = ""
+    sections: Mapping[str, str] = dataclasses.field(default_factory=dict)  # attribute -> digest of its value
+    image_id: str = ""  # "" while it is not known: then it does not count
+    replicas: int = 1
+    depends_on: gates.DependsOn = dataclasses.field(default_factory=dict)  # long form; see graph.edges.depends_on
+    networks: tuple[str, ...] = ()  # full names
+    volumes: tuple[str, ...] = ()  # full names; named ones only
+    container_name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    services: Mapping[str, DesiredService]
+    networks: tuple[DesiredNetwork, ...] = ()
+    volumes: tuple[DesiredVolume, ...] = ()
+    disabled: frozenset[str] = frozenset()  # services the spec has but no active profile: no orphans
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    services: tuple[str, ...] = ()  # none means all
+    recreate: Recreate = "diverged"
+    always_recreate_deps: bool = False
+    renew_anonymous_volumes: bool = False
+    no_deps: bool = False
+    no_start: bool = False
+    remove_orphans: bool = False
+    scale: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    timeout: float | None = None
+
+
+def plan_up(desired: Desired, there: observed.Observed, options: UpOptions | None = None) -> plan.Plan:
+    """Towards the spec, or the part of it that ``options.services`` need."""
+    return _Up(desired, there, options or UpOptions()).plan()
+
+
+def plan_recover(desired: Desired, there: observed.Observed, *, services: Iterable[str] = ()) -> plan.Plan:
+    """What a killed `up` left undone: replicas that are missing, and containers that were made and never started.
+
+    What ran and ended is left alone, and so is what differs from the spec: nobody asked for it a second time.
+    """
+    options = UpOptions(services=tuple(services), recreate="never", no_deps=True)
+    return _Up(desired, there, options, recover=True).plan()
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What is decided for one service, before any operation is made of it."""
+
+    service: DesiredService
+    kept: list[observed.Container] = dataclasses.field(default_factory=list)
+    removed: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
+    recreated: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
+    created: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    started: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
+    # Stopped and started again, as they are.
+    bounced: dict[str, tuple[observed.Container, str]] = dataclasses.field(default_factory=dict)
+    # The dependencies it follows that are made again.
+    follows: set[str] = dataclasses.field(default_factory=set)
+
+    creates: dict[int, str] = dataclasses.field(default_factory=dict)  # number -> operation
+    stops: dict[str, str] = dataclasses.field(default_factory=dict)  # container id -> operation
+    removes: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def starts_something(self) -> bool:
+        return bool(self.recreated or self.created or self.started or self.bounced)
+
+    @property
+    def comes_again(self) -> bool:
+        """What follows it has to follow now."""
+        return bool(self.recreated or self.bounced)
+
+
+class _Up:
+    def __init__(
+        self, desired: Desired, there: observed.Observed, options: UpOptions, *, recover: bool = False
+    ) -> None:
+        self.desired = desired
+        self.there = there
+        self.options = options
+        self.recover = recover
+        self.builder = plan.Builder()
+        self.needs = {name: set(service.depends_on) for name, service in desired.services.items()}
+        self.roots = set(options.services or desired.services)
+        for name in sorted(self.roots.difference(desired.services)):
+            raise errors.UsageError(f"no such service: `{name}`")
+        self.selected = self.roots if options.no_deps else traversal.closure(self.needs, self.roots)
+        self.order = traversal.order(self.needs)
+        self.work: dict[str, _Work] = {}
+        self.resources: dict[str, list[str]] = {}  # full name of a network or volume -> operations
+
+    def plan(self) -> plan.Plan:
+        for name in self.order:
+            self.work[name] = self._decide(self.desired.services[name])
+        diverged = [] if self.recover else self._diverged_networks()
+        if not self.recover and not self.options.no_start:
+            self._bounce(diverged)
+        self._make_volumes()
+        self._make_networks()
+        self._create()
+        self._stop()
+        self._remove()
+        orphans = self._orphans()
+        self._remake_networks(diverged, orphans)
+        if not self.options.no_start:
+            self._start()
+        return self.builder.plan()
+
+    # -- decisions ---------------------------------------------------------------------------------------------
+
+    def _decide(self, service: DesiredService) -> _Work:
+        work = _Work(service)
+        mine = [each for each in self.there.containers if each.service == service.name and not each.oneoff]
+        if service.name not in self.selected:
+            work.kept = sorted(mine, key=_by_number)
+            return work
+        wanted = self._replicas(service)
+        work.kept = self._drop_superseded(work, mine)
+        if not self.recover:
+            self._scale_down(work, wanted)
+        have = len(work.kept)
+        why = f"{wanted} wanted, {have} there" if mine and (wanted > 1 or have) else "there is none yet"
+        taken = {each.number for each in work.kept}
+        free = (number for number in range(1, wanted + len(taken) + 1) if number not in taken)
+        work.created = [(next(free), why) for _ in range(max(0, wanted - have))]
+        for each in work.kept:
+            cause = self._recreate_cause(service, each)
+            if cause:
+                work.recreated.append((each, cause))
+            elif start := self._start_cause(each):
+                work.started.append((each, start))
+        again = {each.id for each, _ in work.recreated}
+        work.kept = [each for each in work.kept if each.id not in again]
+        return work
+
+    def _replicas(self, service: DesiredService) -> int:
+        wanted = self.options.scale.get(service.name, service.replicas)
+        if wanted > 1 and service.container_name:
+            raise errors.UsageError(
+                f"`{service.name}` can't have {wanted} containers: all would be called `{service.container_name}`",
+                hint="remove `container_name` from the service",
+            )
+        return wanted
+
+    def _drop_superseded(self, work: _Work, mine: list[observed.Container]) -> list[observed.Container]:
+        """One container a number. There are two when something was killed between making one and removing the other."""
+        best: dict[int, observed.Container] = {}
+        for each in sorted(mine, key=lambda each: (not _matches(work.service, each), -each.created, each.id)):
+            if best.setdefault(each.number, each) is not each:
+                work.removed.append((each, "a newer one takes its place"))
+        return sorted(best.values(), key=_by_number)
+
+    def _scale_down(self, work: _Work, wanted: int) -> None:
+        """Those that differ go first, then the highest numbers."""
+        why = f"{wanted} wanted, {len(work.kept)} there"
+        leaving = sorted(work.kept, key=lambda each: (_matches(work.service, each), -each.number))
+        for each in leaving[: max(0, len(work.kept) - wanted)]:
+            work.removed.append((each, why))
+        gone = {each.id for each, _ in work.removed}
+        work.kept = [each for each in work.kept if each.id not in gone]
+
+    def _recreate_cause(self, service: DesiredService, container: observed.Container) -> str:
+        options = self.options
+        if options.recreate == "never":
+            return ""
+        if options.recreate == "force" and service.name in self.roots:
+            return "asked for"
+        if options.always_recreate_deps and service.name not in self.roots:
+            return "asked for with its dependents"
+        return divergence(service, container)
+
+    def _start_cause(self, container: observed.Container) -> str:
+        if self.recover and (container.ever_started or container.stopped_by_user):
+            return ""
+        if container.state == observed.State.CREATED:
+            return "created and never started" if not container.ever_started else "not running"
+        if container.state != observed.State.STOPPED:
+            return ""
+        if container.stopped_by_user:
+            return "stopped"
+        return "ended, nobody saw how" if container.exit_code is None else f"exited with {container.exit_code}"
+
+    def _bounce(self, networks: list[DesiredNetwork]) -> None:
+        changed = {network.name: network.key for network in networks}
+        for name in self.order:
+            work = self.work[name]
+            terms = work.service.depends_on
+            for other in sorted(terms):
+                # A service that doesn't take part is not asked to follow with --no-deps either: its dependency is gone.
+                if terms[other].get("restart") and other in self.work and self.work[other].comes_again:
+                    work.follows.add(other)
+            if work.follows:
+                again = "recreated" if self.work[min(work.follows)].recreated else "restarted"
+                cause = f"`{min(work.follows)}` is {again}"
+            for each in work.kept:
+                attached = sorted(changed[network] for network in each.networks if network in changed)
+                if each.runs and (work.follows or attached):
+                    work.bounced[each.id] = (each, cause if work.follows else f"network `{attached[0]}` changed")
+
+    def _diverged_networks(self) -> list[DesiredNetwork]:
+        found = []
+        there = {network.name: network for network in self.there.networks}
+        for network in self._used(self.desired.networks, "networks"):
+            seen = there.get(network.name)
+            if seen is None or not (seen.digest and network.digest) or seen.digest == network.digest:
+                continue
+            guests = [each for each in self.there.containers if each.oneoff and each.runs]
+            guests = [each for each in guests if network.name in each.networks]
+            if guests:
+                self.builder.note(
+                    f"network `{network.key}` changed but stays as it is while `{guests[0].name}` uses it"
+                )
+            else:
+                found.append(network)
+        return found
+
+    def _used(self, definitions: tuple[Any, ...], kind: str) -> list[Any]:
+        """Networks or volumes of the selected services, without those that are somebody else's."""
+        used = {name for service in self.selected for name in getattr(self.desired.services[service], kind)}
+        return sorted(
+            (each for each in definitions if each.name in used and not each.external), key=lambda each: str(each.key)
+        )
+
+    # -- operations --------------------------------------------------------------------------------------------
+
+    def _make_volumes(self) -> None:
+        there = {volume.name: volume for volume in self.there.volumes}
+        for volume in self._used(self.desired.volumes, "volumes"):
+            seen = there.get(volume.name)
+            if seen is None:
+                made = self.builder.add(
+                    plan.Type.VOLUME_CREATE, f"volume:{volume.key}", "there is none yet", name=volume.name
+                )
+                self.resources.setdefault(volume.name, []).append(made)
+            elif seen.digest and volume.digest and seen.digest != volume.digest:
+                # Compose asks before it throws the data away; a plan can't ask.
+                self.builder.note(
+                    f"volume `{volume.key}` was made from another definition and is kept with its data;"
+                    f" `devenv volume rm {volume.name}` lets the next `up` make it anew"
+                )
+
+    def _make_networks(self) -> None:
+        there = {network.name for network in self.there.networks}
+        for network in self._used(self.desired.networks, "networks"):
+            if network.name not in there:
+                made = self.builder.add(
+                    plan.Type.NETWORK_CREATE, f"network:{network.key}", "there is none yet", name=network.name
+                )
+                self.resources.setdefault(network.name, []).append(made)
+
+    def _create(self) -> None:
+        for name in self.order:
+            work = self.work[name]
+            made_before = [
+                operation
+                for resource in (*work.service.networks, *work.service.volumes)
+                for operation in self.resources.get(resource, [])
+            ]
+            wanted = [(number, cause, "") for number, cause in work.created]
+            wanted += [(each.number, cause, each.id) for each, cause in work.recreated]
+            for number, cause, replaces in sorted(wanted):
+                work.creates[number] = self.builder.add(
+                    plan.Type.CONTAINER_CREATE,
+                    f"service:{name}:{number}",
+                    cause,
+                    after=made_before,
+                    service=name,
+                    number=number,
+                    replaces="" if self.options.renew_anonymous_volumes else replaces,
+                )
+
+    def _stop(self) -> None:
+        """Whoever follows a dependency stops before it does."""
+        for name in reversed(self.order):
+            work = self.work[name]
+            followers = [
+                operation
+                for other in self.order
+                if name in self.work[other].follows
+                for operation in self.work[other].stops.values()
+            ]
+            renewed = [operation for other in sorted(work.follows) for operation in self.work[other].creates.values()]
+            for each, cause in sorted(work.removed, key=_first_by_number):
+                self._stop_one(work, each, cause)
+            for each, cause in work.recreated:
+                self._stop_one(work, each, cause, after=[work.creates[each.number]], after_ended=followers)
+            for each, cause in work.bounced.values():
+                self._stop_one(work, each, cause, after=renewed, after_ended=followers, resumes=True)
+
+    def _stop_one(self, work: _Work, container: observed.Container, cause: str, **parameters: Any) -> None:
+        if container.active:
+            work.stops[container.id] = add_stop(
+                self.builder, container, cause, timeout=self.options.timeout, **parameters
+            )
+
+    def _remove(self) -> None:
+        for name in self.order:
+            work = self.work[name]
+            for each, cause in sorted(work.removed, key=_first_by_number):
+                # The anonymous volumes of a replica that is not wanted any more are nobody's.
+                superseded = each.number in {kept.number for kept in work.kept}
+                work.removes[each.id] = add_remove(
+                    self.builder, each, cause, after=_of(work.stops, each), volumes=not superseded
+                )
+            for each, cause in work.recreated:
+                work.removes[each.id] = add_remove(
+                    self.builder,
+                    each,
+                    cause,
+                    after=[*_of(work.stops, each), work.creates[each.number]],
+                    volumes=self.options.renew_anonymous_volumes,
+                )
+
+    def _orphans(self) -> dict[str, str]:
+        """Container id -> the operation after which an orphan is out of the way."""
+        known = {*self.desired.services, *self.desired.disabled}
+        orphans = sorted((each for each in self.there.containers if each.service not in known), key=_by_name)
+        orphans = [each for each in orphans if not each.oneoff]
+        if self.recover or not orphans:
+            return {}
+        if not self.options.remove_orphans:
+            names = ", ".join(f"`{each.name}`" for each in orphans)
+            self.builder.note(
+                f"containers of services that are not in the spec: {names}; --remove-orphans removes them"
+            )
+            return {}
+        found = {}
+        for each in orphans:
+            cause = "its service is not in the spec"
+            after = [add_stop(self.builder, each, cause, timeout=self.options.timeout)] if each.active else []
+            found[each.id] = add_remove(self.builder, each, cause, after=after, volumes=False)
+        return found
+
+    def _remake_networks(self, networks: list[DesiredNetwork], orphans: Mapping[str, str]) -> None:
+        for network in networks:
+            after = []
+            for each in self.there.containers:
+                if network.name not in each.networks:
+                    continue
+                work = self.work.get(each.service)
+                if each.id in orphans:
+                    after.append(orphans[each.id])
+                elif work is not None and each.id in work.removes:
+                    after.append(work.removes[each.id])
+                elif work is not None and each.id in work.stops:
+                    after.append(work.stops[each.id])
+                elif each.active:
+                    cause = f"network `{network.key}` changed"
+                    after.append(add_stop(self.builder, each, cause, timeout=self.options.timeout))
+            made = self.builder.add(
+                plan.Type.NETWORK_RECREATE,
+                f"network:{network.key}",
+                "its definition changed",
+                after=after,
+                name=network.name,
+            )
+            self.resources.setdefault(network.name, []).append(made)
+
+    def _start(self) -> None:
+        taking_part = {name for name, work in self.work.items() if name in self.selected or work.bounced}
+        gate = gates.Gates(
+            self.builder,
+            depends_on={name: self.desired.services[name].depends_on for name in taking_part},
+            there={name: work.kept for name, work in self.work.items()},
+            starting=[name for name in taking_part if self.work[name].starts_something],
+        )
+        for name in self.order:
+            work = self.work[name]
+            if not work.starts_something:
+                continue
+            hard, soft = gate.before(name)
+            hard += [operation for network in work.service.networks for operation in self.resources.get(network, [])]
+            hard += [operation for volume in work.service.volumes for operation in self.resources.get(volume, [])]
+            for number, cause, container, before in sorted(self._starts_of(work), key=lambda start: start[0]):
+                operation = self.builder.add(
+                    plan.Type.CONTAINER_START,
+                    f"service:{name}:{number}",
+                    cause,
+                    after=[*hard, *before],
+                    after_ended=soft,
+                    service=name,
+                    number=number,
+                    container_id="" if container is None else container.id,
+                    name="" if container is None else container.name,
+                )
+                gate.started_by(name, operation)
+
+    def _starts_of(self, work: _Work) -> list[tuple[int, str, observed.Container | None, list[str]]]:
+        """Number, cause, the container unless this plan makes it, and what of its own comes before."""
+        superseded: dict[int, list[str]] = {}
+        for each, _ in work.removed:
+            superseded.setdefault(each.number, []).append(work.removes[each.id])
+        found: list[tuple[int, str, observed.Container | None, list[str]]] = []
+        for number, _ in work.created:
+            found.append((number, "created", None, [work.creates[number], *superseded.get(number, [])]))
+        for each, _ in work.recreated:
+            before = [work.creates[each.number], work.removes[each.id]]
+            found.append((each.number, "recreated", None, before))
+        for each, cause in work.started:
+            found.append((each.number, cause, each, superseded.get(each.number, [])))
+        for each, cause in work.bounced.values():
+            found.append((each.number, cause, each, _of(work.stops, each)))
+        return found
+
+
+def divergence(service: DesiredService, container: observed.Container) -> str:
+    """How a container differs from its service, in words; empty when it does not."""
+    image_changed = bool(service.image_id and container.image_id and service.image_id != container.image_id)
+    if service.config_digest == container.config_digest and not image_changed:
+        return ""
+    sections = {
+        name
+        for name in {*service.sections, *container.sections}
+        if service.sections.get(name) != container.sections.get(name)
+    }
+    if image_changed:
+        sections.add("image")
+    if not (service.sections and container.sections) and not image_changed:
+        sections = set()
+    return f"{', '.join(sorted(sections)) or 'configuration'} changed"
+
+
+def add_stop(
+    builder: plan.Builder, container: observed.Container, cause: str, *, timeout: float | None, **parameters: Any
+) -> str:
+    return builder.add(
+        plan.Type.CONTAINER_STOP,
+        resource(container),
+        cause,
+        service=container.service,
+        number=container.number,
+        container_id=container.id,
+        name=container.name,
+        timeout=timeout,
+        **parameters,
+    )
+
+
+def add_remove(
+    builder: plan.Builder, container: observed.Container, cause: str, *, after: Iterable[str], volumes: bool
+) -> str:
+    return builder.add(
+        plan.Type.CONTAINER_REMOVE,
+        resource(container),
+        cause,
+        after=after,
+        service=container.service,
+        number=container.number,
+        container_id=container.id,
+        name=container.name,
+        volumes=volumes,
+    )
+
+
+def resource(container: observed.Container) -> str:
+    """One-off containers have no number of their own."""
+    return f"run:{container.name}" if container.oneoff else f"service:{container.service}:{container.number}"
+
+
+def _matches(service: DesiredService, container: observed.Container) -> bool:
+    return not divergence(service, container)
+
+
+def _by_number(container: observed.Container) -> tuple[int, str]:
+    return container.number, container.id
+
+
+def _first_by_number(pair: tuple[observed.Container, str]) -> tuple[int, str]:
+    return _by_number(pair[0])
+
+
+def _by_name(container: observed.Container) -> tuple[str, str]:
+    return container.name, container.id
+
+
+def _of(operations: Mapping[str, str], container: observed.Container) -> list[str]:
+    return [operations[container.id]] if container.id in operations else []
