@@ -52,7 +52,10 @@ class Record:
     tty: bool
     stdin_open: bool
     hostname: str
+    domainname: str
     extra_hosts: dict[str, list[str]]
+    links: dict[str, str]  # alias -> service
+    dns: dict[str, list[str]]  # servers, search, options
     logging: dict[str, str]
     hooks: dict[str, list[dict[str, Any]]]
     schema: int = SCHEMA

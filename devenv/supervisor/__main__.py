@@ -9,10 +9,6 @@ from devenv.supervisor import launch
 from devenv.util import identity, paths
 
 
-def argv(project: identity.Project, where: paths.Paths) -> list[str]:
-    return [sys.executable, "-m", "devenv.supervisor", *project, *where]
-
-
 def main() -> None:
     project = identity.Project(*sys.argv[1:4])
     where = paths.Paths(*sys.argv[4:6])

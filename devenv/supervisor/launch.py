@@ -90,6 +90,11 @@ def _launch(project: identity.Project, where: paths.Paths) -> None:
         )
 
 
+def argv(project: identity.Project, where: paths.Paths) -> list[str]:
+    """How whoever notices that the supervisor is gone brings it back."""
+    return [sys.executable, "-m", "devenv.supervisor", *project, *where]
+
+
 def tell(descriptor: int, message: dict[str, Any]) -> None:
     """The one word to the waiting command. It may be gone, or have been told already."""
     try:

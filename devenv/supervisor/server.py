@@ -56,7 +56,8 @@ class Server:
         self._zygote = zygote
         self._folder = where.project_run(project.id)
         self._subscribers: set[Send] = set()
-        self._loop = loop_module.Loop(project, where, publish=self._publish)
+        respawn = launch.argv(project, where)
+        self._loop = loop_module.Loop(project, where, publish=self._publish, respawn=respawn)
         self._operations = operations.Operations(self._loop)
         self._requests: set[asyncio.Task[None]] = set()
         self._idle: asyncio.TimerHandle | None = None
@@ -127,9 +128,7 @@ class Server:
         if self._requests - {asyncio.current_task()}:  # type: ignore[operator]
             return
         if self._zygote_gone:
-            from devenv.supervisor import __main__ as command
-
-            argv = command.argv(self._project, self._where)
+            argv = launch.argv(self._project, self._where)
             # The lock and the sockets close by themselves; containers and the monitor are other processes.
             os.execv(argv[0], argv)
         if self._loop.has_nothing_to_supervise():
@@ -231,4 +230,3 @@ def _same_user(writer: asyncio.StreamWriter) -> bool:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
     return uid in {os.geteuid(), 0}
-

@@ -48,3 +48,15 @@ def read_json(path: str) -> Any:
             return json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def remove(path: str) -> None:
+    """Remove a file that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_folder(path: str) -> None:
+    """Remove a folder if it is there and empty."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)

@@ -1,0 +1,187 @@
+"""The life of one container, across the mechanisms: its folder, its process, its network, its ports, its volumes.
+
+Every function here may block, so the loop calls them in worker threads; none decides anything. What each leaves
+behind when it is killed half-way is something the next look understands:
+
+    prepare   containers/.new-<project>-<id> is filled, then renamed to <id>: a folder is whole or no container
+    launch    the monitor makes the process, which waits; the network is attached; the process is let go
+    discard   containers/<id> is renamed to .old-<project>-<id> first: half a removal is no container either
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+
+from devenv import errors
+from devenv.image import store as image_store
+from devenv.network import hosts, manager, resolv
+from devenv.reconcile import convert_network, record
+from devenv.runtime import bundle, monitor_client, state
+from devenv.util import fs, identity, paths, tree
+from devenv.volume import volume as volume_module
+
+
+class Containers:
+    """One project's mechanisms, opened when they are first needed."""
+
+    def __init__(self, project: identity.Project, where: paths.Paths, *, respawn: Sequence[str]) -> None:
+        self.project = project
+        self.where = where
+        self.images = image_store.ImageStore(where)
+        self.volumes = volume_module.VolumeStore(where, project.id)
+        self.networks = manager.NetworkManager(paths=where, project_id=project.id, project_name=project.name)
+        self._respawn = list(respawn)
+        self._monitor: monitor_client.Monitor | None = None
+        self._escrow: monitor_client.Escrow = {}
+        self._lock = threading.Lock()
+
+    # -- the processes that outlive us ---------------------------------------------------------------------------
+
+    @property
+    def monitor(self) -> monitor_client.Monitor:
+        """The project's monitor, started if need be."""
+        with self._lock:
+            if self._monitor is None:
+                escrow, self._escrow = self._escrow, {}
+                self._monitor = monitor_client.ensure(self.where, self.project.id, self._respawn, escrow=escrow)
+            return self._monitor
+
+    def lost_monitor(self) -> None:
+        """The next one gets what the last one left with us: pidfds, pipes and terminals."""
+        with self._lock:
+            if self._monitor is not None:
+                self._escrow = self._monitor.take_escrow()
+                self._monitor.close()
+            self._monitor = None
+
+    # -- making ------------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, made: record.Record, options: bundle.Options, *, files: Mapping[str, tuple[bytes, int, int, int]]
+    ) -> None:
+        """Write the container's folder. ``files`` are its configs and secrets: name -> content, mode, uid, gid."""
+        final = self.where.container(made.id)
+        stage = self._hidden("new", made.id)
+        os.makedirs(f"{stage}/logs", mode=0o700)
+        try:
+            for name in ("upper", "work"):
+                os.mkdir(f"{stage}/{name}", 0o755 if name == "upper" else 0o700)
+            for overlay in options.rootfs.overlays[1:]:
+                for path in (overlay.upper, overlay.work):
+                    os.mkdir(f"{stage}/{os.path.relpath(path, final)}", 0o755)
+            if files:
+                os.mkdir(f"{stage}/files", 0o755)
+            for name, (content, mode, uid, gid) in files.items():
+                fs.write_whole(f"{stage}/files/{name}", content)
+                os.chown(f"{stage}/files/{name}", uid, gid)
+                os.chmod(f"{stage}/files/{name}", mode)
+            for name in ("hosts", "hostname", "resolv.conf"):
+                with open(f"{stage}/{name}", "w") as file:
+                    if name == "hostname":
+                        file.write(f"{options.hostname}\n")
+                os.chmod(f"{stage}/{name}", 0o644)
+            fs.write_json(f"{stage}/config.json", bundle.build(options))
+            fs.write_json(f"{stage}/container.json", made.to_json())
+            os.rename(stage, final)
+        except BaseException:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+
+    def create(self, made: record.Record, *, share: str | None) -> int:
+        """Make the container's process, which waits; returns its pid. Raises what the runtime says.
+
+        ``share`` is the id of a container whose network namespace this one joins.
+        """
+        self._write_resolver(made)
+        if share is not None:
+            self._join_network(made, share)
+        return self.monitor.create(made.id)
+
+    def start(self, made: record.Record) -> None:
+        """Let the process go."""
+        self.monitor.start(made.id)
+
+    def abort(self, made: record.Record) -> None:
+        """Leave no process of a container that could not be started."""
+        with contextlib.suppress(errors.DevenvError):
+            self.monitor.delete(made.id, force=True)
+
+    def attach(self, made: record.Record, pid: int) -> None:
+        """Wire the process's network namespace; wired already is fine."""
+        if made.network_mode == "none":
+            self.networks.loopback(pid)
+        elif made.networks:
+            self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
+
+    def addresses(self, made: record.Record) -> dict[str, tuple[str, ...]]:
+        """By network: what the container has, or will have once it runs."""
+        if not made.networks:
+            return {}
+        endpoints = self.networks.endpoints(made.id, convert_network.endpoint_specs(made.networks))
+        return {
+            endpoint.network: tuple(address for address in (endpoint.ipv4, endpoint.ipv6) if address)
+            for endpoint in endpoints
+        }
+
+    def _join_network(self, made: record.Record, other: str) -> None:
+        """The namespace of `network_mode: service:x` is known only once x runs, so the bundle is finished here."""
+        target = state.load(self.where.container(other))
+        if target is None or target.pid is None or target.status != "running":
+            raise errors.ContainerError(f"`{made.name}` shares the network of a container that is not running")
+        path = f"{self.where.container(made.id)}/config.json"
+        config = fs.read_json(path)
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] == "network":
+                namespace["path"] = f"/proc/{target.pid}/ns/net"
+        fs.write_json(path, config)
+
+    def _write_resolver(self, made: record.Record) -> None:
+        text = resolv.content(
+            dns=made.dns.get("servers", []),
+            search=made.dns.get("search", []),
+            options=made.dns.get("options", []),
+            replacements=self.networks.nameservers() if made.networks else (),
+            shares_host=made.network_mode == "host",
+        )
+        hosts.write(f"{self.where.container(made.id)}/resolv.conf", text)
+
+    # -- unmaking ----------------------------------------------------------------------------------------------
+
+    def discard(self, made: record.Record, *, volumes: bool) -> None:
+        """Remove a container that does not run, with its writable layer and logs; its anonymous volumes on request."""
+        self.monitor.delete(made.id, force=True)
+        self.networks.release(made.id)
+        trash = self._hidden("old", made.id)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.where.container(made.id), trash)
+        tree.remove(trash)
+        if volumes:
+            for name in made.anonymous_volumes:
+                self.volumes.remove(name)
+
+    def shut_down(self) -> None:
+        """Nothing of the project runs any more: end the helpers that outlive a supervisor."""
+        with contextlib.suppress(errors.DevenvError):
+            self.monitor.shutdown()
+        self.networks.shutdown()
+
+    def sweep(self) -> None:
+        """Finish what a killed `prepare` or `discard` left: no container of ours has such a name."""
+        folder = f"{self.where.data}/containers"
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            return
+        mine = tuple(f".{state}-{self.project.id}-" for state in ("new", "old"))
+        for name in names:
+            # Another project's id may begin like ours; the 64 digits after it settle whose it is.
+            if name.startswith(mine) and len(name) == len(mine[0]) + 64:
+                tree.remove(f"{folder}/{name}")
+
+    def _hidden(self, kind: str, container_id: str) -> str:
+        return f"{self.where.data}/containers/.{kind}-{self.project.id}-{container_id}"

@@ -1,0 +1,253 @@
+"""From what the spec says of a service, and what its image says, to what the mechanisms take.
+
+The only place where the words of the Compose Specification meet those of the runtime. Everything here is pure: it
+reads the canonical service (plain values, as `devenv config` prints it) and an image's configuration, and answers
+with a record, a list of mounts and the options of a bundle.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from devenv import errors
+from devenv.image import config as image_config
+from devenv.reconcile import restart, units
+from devenv.runtime import bundle, signals
+from devenv.volume import tmpfs
+
+Service = Mapping[str, Any]
+
+DEFAULT_GRACE = 10.0  # seconds, as Compose says of stop_grace_period
+DEFAULT_SHM = 64 * 1024 * 1024
+
+# Understood, checked and kept, but without effect on a running container so far.
+NOT_EFFECTIVE = {
+    "blkio_config": "block I/O limits",
+    "build": "building images",
+    "cpu_count": "it is for Windows",
+    "cpu_percent": "it is for Windows",
+    "cpu_rt_period": "real-time scheduling",
+    "cpu_rt_runtime": "real-time scheduling",
+    "credential_spec": "it is for Windows",
+    "develop": "watching files",
+    "device_cgroup_rules": "device rules",
+    "external_links": "links to containers outside the project",
+    "gpus": "GPUs",
+    "isolation": "it is for Windows",
+    "models": "AI models",
+    "pre_start": "hooks before the start",
+    "provider": "provider services",
+    "runtime": "other runtimes",
+    "storage_opt": "storage options",
+    "use_api_socket": "there is no API socket",
+    "userns_mode": "user namespaces per service",
+}
+
+
+class Process(NamedTuple):
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+
+
+def process(service: Service, image: image_config.ImageConfig, *, hostname: str) -> Process:
+    """What runs, after the image's own defaults (Compose: `entrypoint` drops the image's `CMD`)."""
+    entrypoint = service.get("entrypoint")
+    command = service.get("command")
+    if entrypoint is None:
+        entrypoint = list(image.entrypoint)
+        if command is None:
+            command = list(image.cmd)
+    args = [*entrypoint, *(command or [])]
+    if not args:
+        raise errors.ContainerError(
+            "there is nothing to run: neither the service nor its image names a command",
+            hint="add `command:` to the service",
+        )
+    env: dict[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    for item in image.env:
+        name, _, value = item.partition("=")
+        env[name] = value
+    env["HOSTNAME"] = hostname
+    if service.get("tty"):
+        env.setdefault("TERM", "xterm")
+    for name, given in (service.get("environment") or {}).items():
+        if given is None:
+            env.pop(name, None)
+        else:
+            env[name] = str(given)
+    return Process(
+        args=tuple(args),
+        env=tuple(f"{name}={value}" for name, value in env.items()),
+        cwd=service.get("working_dir") or image.working_dir or "/",
+        user=str(service.get("user") or image.user or ""),
+    )
+
+
+def command_line(args: Sequence[str]) -> str:
+    return shlex.join(args)
+
+
+def restart_policy(service: Service) -> restart.Policy:
+    """`deploy.restart_policy` where there is one, else `restart` (as docker compose decides)."""
+    deploy = (service.get("deploy") or {}).get("restart_policy")
+    if deploy:
+        return restart.Policy.from_deploy(deploy)
+    return restart.Policy.parse(str(service.get("restart") or "no"))
+
+
+def grace_period(service: Service) -> float:
+    given = service.get("stop_grace_period")
+    return DEFAULT_GRACE if given is None else units.seconds(given)
+
+
+def stop_signal(service: Service, image: image_config.ImageConfig) -> str:
+    name = service.get("stop_signal") or image.stop_signal or "SIGTERM"
+    signals.parse(name)
+    return str(name)
+
+
+def healthcheck(service: Service, image: image_config.ImageConfig) -> dict[str, Any] | None:
+    """The service's check over the image's, with times in seconds; None when there is none."""
+    given = service.get("healthcheck")
+    base: dict[str, Any] = dict(image.healthcheck or {})
+    if given:
+        if given.get("disable"):
+            return None
+        for name in ("interval", "timeout", "start_period", "start_interval"):
+            if given.get(name) is not None:
+                base[name] = units.seconds(given[name])
+        if given.get("retries") is not None:
+            base["retries"] = int(given["retries"])
+        if given.get("test"):
+            base["test"] = given["test"]
+    test = base.get("test")
+    if isinstance(test, str):
+        test = ["CMD-SHELL", test]
+    if not test or test[0] == "NONE" or test == ["CMD-SHELL", "NONE"]:
+        return None
+    return {**base, "test": list(test)}
+
+
+def resources(service: Service) -> bundle.Resources:
+    limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
+    reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
+    cpus = service.get("cpus") or limits.get("cpus")
+    memory = service.get("mem_limit") or limits.get("memory")
+    pids = service.get("pids_limit") or limits.get("pids")
+    return bundle.Resources(
+        memory=size(memory),
+        memory_swap=size(service.get("memswap_limit")),
+        memory_reservation=size(service.get("mem_reservation") or reservations.get("memory")),
+        memory_swappiness=whole(service.get("mem_swappiness")),
+        oom_kill_disable=bool(service.get("oom_kill_disable")),
+        nano_cpus=None if cpus is None else int(float(cpus) * 1e9),
+        cpu_quota=whole(service.get("cpu_quota")),
+        cpu_period=whole(service.get("cpu_period")),
+        cpu_shares=whole(service.get("cpu_shares")),
+        cpuset_cpus=str(service.get("cpuset") or ""),
+        pids=whole(pids),
+    )
+
+
+def size(value: Any) -> int | None:
+    return None if value is None else units.size(value)
+
+
+def whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def rlimits(service: Service) -> dict[str, tuple[int, int]]:
+    found = {}
+    for name, limit in (service.get("ulimits") or {}).items():
+        if isinstance(limit, Mapping):
+            found[name] = (int(limit["soft"]), int(limit["hard"]))
+        else:
+            found[name] = (int(limit), int(limit))
+    return found
+
+
+class Security(NamedTuple):
+    no_new_privileges: bool
+    unmask: bool
+    notes: tuple[str, ...]
+
+
+def security(service: Service) -> Security:
+    """`security_opt`, whose separators are `:` and `=` alike. Stricter than Docker: no_new_privs unless asked off."""
+    no_new_privileges, unmask, notes = not service.get("privileged"), False, []
+    for option in service.get("security_opt") or []:
+        name, _, value = option.replace("=", ":", 1).partition(":")
+        if name == "no-new-privileges":
+            no_new_privileges = value != "false"
+        elif name == "systempaths" and value == "unconfined":
+            unmask = True
+        elif (name, value) not in {("seccomp", "unconfined"), ("apparmor", "unconfined"), ("label", "disable")}:
+            notes.append(f"`security_opt: {option}` is understood but not effective yet")
+    return Security(no_new_privileges, unmask, tuple(notes))
+
+
+def tmpfs_mounts(service: Service) -> list[bundle.Mount]:
+    """`tmpfs:` in its short form, ``/run`` or ``/tmp:size=64m,mode=1777``."""
+    mounts = []
+    for entry in service.get("tmpfs") or []:
+        target, _, options = entry.partition(":")
+        mounts.append(bundle.Mount(type="tmpfs", source="tmpfs", target=target, options=tmpfs.options(options)))
+    return mounts
+
+
+def device_list(service: Service) -> list[bundle.Device]:
+    found = []
+    for entry in service.get("devices") or []:
+        source = entry["source"]
+        if not os.path.isabs(source):
+            raise errors.ContainerError(
+                f"the device `{source}` is not a path", hint="CDI device names are not built in yet"
+            )
+        found.append(
+            bundle.Device(
+                source=source,
+                target=entry.get("target") or source,
+                permissions=entry.get("permissions") or "rwm",
+            )
+        )
+    return found
+
+
+def extra_hosts(service: Service) -> dict[str, list[str]]:
+    """Name -> addresses, from ``["name=address", …]`` or the mapping form."""
+    given = service.get("extra_hosts") or []
+    if isinstance(given, Mapping):
+        return {name: [value] if isinstance(value, str) else list(value) for name, value in given.items()}
+    found: dict[str, list[str]] = {}
+    for entry in given:
+        name, _, address = entry.partition("=") if "=" in entry else entry.partition(":")
+        found.setdefault(name, []).append(address.strip("[]"))
+    return found
+
+
+def log_options(service: Service) -> tuple[dict[str, str], tuple[str, ...]]:
+    """``max-size`` and ``max-file``; any driver is kept as a file, and said so when it asked for another."""
+    logging = service.get("logging") or {}
+    driver = logging.get("driver") or "local"
+    notes = ()
+    if driver not in {"local", "json-file", "journald", "none"}:
+        notes = (f"`logging: driver: {driver}` is understood but not effective yet: logs are kept in files",)
+    options = {name: str(value) for name, value in (logging.get("options") or {}).items() if name.startswith("max-")}
+    return options, notes
+
+
+def warnings(name: str, service: Service) -> list[str]:
+    """One line for each attribute that is understood but changes nothing yet."""
+    found = [
+        f"service `{name}`: `{attribute}` is understood but not effective yet ({what})"
+        for attribute, what in NOT_EFFECTIVE.items()
+        if service.get(attribute) and not (attribute == "build" and service.get("image"))
+    ]
+    found += [f"service `{name}`: {note}" for note in (*security(service).notes, *log_options(service)[1])]
+    return found

@@ -1,0 +1,92 @@
+"""From the spec's networks, ports and names to what `devenv.network` takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from devenv.network import ports, types
+
+Service = Mapping[str, Any]
+Definition = Mapping[str, Any]
+
+
+def network(definition: Definition) -> types.NetworkSpec:
+    """A top-level network, in its canonical form."""
+    ipam = definition.get("ipam") or {}
+    return types.NetworkSpec(
+        name=definition["name"],
+        driver=definition.get("driver") or "bridge",
+        driver_opts=_strings(definition.get("driver_opts")),
+        internal=bool(definition.get("internal")),
+        external=bool(definition.get("external")),
+        enable_ipv4=definition.get("enable_ipv4") is not False,
+        enable_ipv6=bool(definition.get("enable_ipv6")),
+        ipam_driver=ipam.get("driver") or "default",
+        pools=tuple(
+            types.Pool(
+                subnet=pool.get("subnet") or "",
+                gateway=pool.get("gateway") or "",
+                ip_range=pool.get("ip_range") or "",
+                aux_addresses=tuple(sorted(_strings(pool.get("aux_addresses")).items())),
+            )
+            for pool in ipam.get("config") or []
+        ),
+        labels=_strings(definition.get("labels")),
+    )
+
+
+def _strings(values: Mapping[str, Any] | None) -> dict[str, str]:
+    return {name: str(value) for name, value in (values or {}).items()}
+
+
+def endpoints(service: Service, definitions: Mapping[str, Definition]) -> dict[str, dict[str, Any]]:
+    """By the network's full name: what the record keeps, aliases included."""
+    wishes: dict[str, dict[str, Any]] = {}
+    for key, given in sorted((service.get("networks") or {}).items()):
+        options = given or {}
+        wishes[definitions[key]["name"]] = {
+            "key": key,
+            "aliases": list(options.get("aliases") or []),
+            "ipv4": options.get("ipv4_address") or "",
+            "ipv6": options.get("ipv6_address") or "",
+            "mac": options.get("mac_address") or "",
+            "interface_name": options.get("interface_name") or "",
+            "gw_priority": int(options.get("gw_priority") or 0),
+            "priority": int(options.get("priority") or 0),
+        }
+    mac = service.get("mac_address")
+    if mac and wishes and not any(wish["mac"] for wish in wishes.values()):
+        # Compose: the service's own address goes to its main network.
+        main = max(wishes.values(), key=lambda wish: wish["priority"])
+        main["mac"] = mac
+    return wishes
+
+
+def endpoint_specs(wishes: Mapping[str, Mapping[str, Any]]) -> list[types.EndpointSpec]:
+    return [
+        types.EndpointSpec(
+            network=name,
+            ipv4=wish["ipv4"],
+            ipv6=wish["ipv6"],
+            mac=wish["mac"],
+            interface_name=wish["interface_name"],
+            gw_priority=wish["gw_priority"],
+            priority=wish["priority"],
+        )
+        for name, wish in sorted(wishes.items())
+    ]
+
+
+def links(service: Service) -> dict[str, str]:
+    """Alias -> service, from ``["db", "db:database"]``."""
+    found = {}
+    for link in service.get("links") or []:
+        name, _, alias = link.partition(":")
+        found[alias or name] = name
+    return found
+
+
+def publications(entries: tuple[Mapping[str, Any], ...]) -> list[types.Publication]:
+    """The service's `ports`. Raises ``NetworkError`` for ranges that don't fit."""
+    return [publication for entry in entries for publication in ports.expand(entry)]

@@ -1,0 +1,146 @@
+"""What should be there: the canonical project, the images its services resolved to, and how many of each.
+
+An `Environment` is kept on disk (``projects/<id>/desired.json``) as soon as a command has decided upon it, so that a
+supervisor that was killed in the middle of an `up` knows what it was about.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from devenv import errors
+from devenv.reconcile import convert
+from devenv.util import fs, identity, paths
+
+# Attributes that say when, whether or how often a service runs, not what its containers are.
+VOLATILE = frozenset({"attach", "build", "deploy", "depends_on", "develop", "profiles", "pull_policy", "scale"})
+_PARTS_OF_DEPLOY = ("resources", "restart_policy")
+
+Definition = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    project: Mapping[str, Any]  # canonical, with nothing escaped
+    directory: str
+    config_files: tuple[str, ...]
+    scale: Mapping[str, int]  # what --scale said; it wins over the spec
+    disabled: frozenset[str] = frozenset()  # services of profiles that are not active
+
+    @property
+    def services(self) -> Mapping[str, convert.Service]:
+        return self.project.get("services") or {}
+
+    def definitions(self, kind: str) -> Mapping[str, Definition]:
+        """The top-level ``networks``, ``volumes``, ``configs`` or ``secrets``."""
+        return self.project.get(kind) or {}
+
+    def replicas(self, name: str) -> int:
+        if name in self.scale:
+            return self.scale[name]
+        service = self.services[name]
+        if service.get("scale") is not None:
+            return int(service["scale"])
+        deploy = service.get("deploy") or {}
+        return int(deploy["replicas"]) if deploy.get("replicas") is not None else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "directory": self.directory,
+            "config_files": list(self.config_files),
+            "scale": dict(self.scale),
+            "disabled": sorted(self.disabled),
+        }
+
+
+def from_json(data: Mapping[str, Any]) -> Environment:
+    return Environment(
+        project=data["project"],
+        directory=data["directory"],
+        config_files=tuple(data.get("config_files") or ()),
+        scale=dict(data.get("scale") or {}),
+        disabled=frozenset(data.get("disabled") or ()),
+    )
+
+
+def save(where: paths.Paths, project: identity.Project, environment: Environment) -> None:
+    folder = where.project_data(project.id)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    fs.write_json(f"{folder}/desired.json", environment.to_json())
+
+
+def load(where: paths.Paths, project: identity.Project) -> Environment | None:
+    data = fs.read_json(f"{where.project_data(project.id)}/desired.json")
+    try:
+        return None if data is None else from_json(data)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def forget(where: paths.Paths, project: identity.Project) -> None:
+    fs.remove(f"{where.project_data(project.id)}/desired.json")
+    fs.remove_folder(where.project_data(project.id))
+
+
+def sections(environment: Environment, name: str, image_id: str) -> dict[str, str]:
+    """Attribute -> digest: what a container must have in common with its service not to be made again."""
+    service = environment.services[name]
+    parts: dict[str, Any] = {key: value for key, value in service.items() if key not in VOLATILE}
+    parts["image"] = image_id
+    deploy = service.get("deploy") or {}
+    parts.update({f"deploy.{part}": deploy[part] for part in _PARTS_OF_DEPLOY if deploy.get(part)})
+    for kind in ("configs", "secrets"):
+        if service.get(kind):
+            contents = {use["source"]: _content_digest(environment, kind, use["source"]) for use in service[kind]}
+            parts[kind] = [service[kind], contents]
+    definitions = environment.definitions("networks")
+    parts["networks"] = [
+        service.get("networks"),
+        {key: definitions[key]["name"] for key in service.get("networks") or {}},
+    ]
+    return {key: _digest(value) for key, value in sorted(parts.items()) if value not in (None, [], {}, "")}
+
+
+def config_digest(found: Mapping[str, str]) -> str:
+    return _digest(dict(found))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content(environment: Environment, kind: str, source: str) -> bytes | None:
+    """The bytes of a config or secret that devenv keeps itself; None for a file, which is mounted in place."""
+    definition = environment.definitions(kind)[source]
+    if definition.get("external"):
+        raise errors.ContainerError(
+            f"{kind[:-1]} `{source}` is external, and there is nobody to ask for it",
+            hint=f"give it a `file:`, an `environment:` or, for a config, a `content:` under `{kind}: {source}:`",
+        )
+    if definition.get("content") is not None:
+        return str(definition["content"]).encode()
+    if definition.get("environment"):
+        # The command puts the caller's value there: the supervisor has another environment.
+        return str(definition.get("x-devenv-value") or "").encode()
+    return None
+
+
+def _content_digest(environment: Environment, kind: str, source: str) -> str:
+    definition = environment.definitions(kind)[source]
+    kept = content(environment, kind, source)
+    if kept is not None:
+        return hashlib.sha256(kept).hexdigest()
+    path = str(definition.get("file"))
+    try:
+        # An editor that saves by renaming leaves the container with the old file, so new bytes are a new container.
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read(1 << 20)).hexdigest()
+    except OSError:
+        return path

@@ -1,0 +1,110 @@
+"""What the loop knows of a container at this moment, beside its record."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from typing import Any
+
+from devenv.reconcile import observed, record, waiting
+from devenv.runtime import state
+from devenv.util import paths
+
+
+@dataclasses.dataclass(slots=True)
+class Live:
+    record: record.Record
+    status: str = "created"  # created, running, paused, stopped; "restarting" while a restart is due
+    pid: int | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    started: float | None = None  # seconds since the epoch
+    health: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stopped_by_user: bool = False
+    gave_up: bool = True  # while it does not run: no policy brings it back
+    gave_up_because: str = ""
+    restarts: int = 0  # since somebody started it by hand
+    streak: int = 0  # those of them without a calm spell between
+    crash_loop: bool = False
+    remove_at_end: bool = False  # `run --rm -d`
+    prober: asyncio.Task[None] | None = None
+    restart: asyncio.TimerHandle | None = None
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def runs(self) -> bool:
+        return self.status in {"running", "paused"}
+
+    @property
+    def health_status(self) -> str:
+        return str(self.health.get("status", ""))
+
+    def uptime(self) -> float:
+        return 0.0 if self.started is None else max(0.0, time.time() - self.started)
+
+    def seen(self) -> waiting.Seen:
+        log = self.health.get("log") or []
+        failed = [entry for entry in log if entry.get("exit_code") != 0]
+        return waiting.Seen(
+            name=self.record.name,
+            status=self.status,
+            exit_code=self.exit_code,
+            health=self.health_status,
+            last_output=str(failed[-1].get("output", "")) if failed else "",
+            gave_up=self.gave_up,
+        )
+
+    def observe(self) -> observed.Container:
+        made = self.record
+        return observed.Container(
+            id=made.id,
+            name=made.name,
+            service=made.service,
+            number=made.number,
+            oneoff=made.oneoff,
+            config_digest=made.config_digest,
+            sections=made.sections,
+            image_id=made.image_id,
+            state=self.status,
+            exit_code=self.exit_code,
+            health=self.health_status,
+            networks=tuple(sorted(made.networks)),
+            volumes=made.volumes,
+            depends_on=made.depends_on,
+            ever_started=self.started is not None,
+            stopped_by_user=self.stopped_by_user,
+            created=made.created,
+        )
+
+    def forget_process(self) -> None:
+        """It does not run any more: nothing may go on probing or restarting it."""
+        if self.prober is not None:
+            self.prober.cancel()
+            self.prober = None
+        if self.restart is not None:
+            self.restart.cancel()
+            self.restart = None
+
+
+def from_disk(where: paths.Paths, made: record.Record) -> Live:
+    found = Live(record=made, stopped_by_user=record.stopped_by_user(where, made.id))
+    found.health = record.health(where, made.id)
+    update(found, state.load(where.container(made.id)))
+    return found
+
+
+def update(found: Live, seen: state.State | None) -> None:
+    """Take over what the monitor wrote."""
+    if seen is None:
+        return
+    found.status = "created" if seen.status == "creating" else seen.status
+    found.pid = seen.pid if found.runs else None
+    found.exit_code = seen.exit_code
+    found.oom_killed = seen.oom_killed
+    found.started = seen.started
+    if not found.runs:
+        found.health = {}

@@ -1,0 +1,502 @@
+"""The level-triggered loop: knows what is there, carries plans out, and keeps running what should run.
+
+    commands ──▶ plan ──▶ execute ──▶ containers          (devenv.supervisor.operations makes the plans)
+                                          │
+    monitor's events ──▶ _look_again ─────┤ state, exit codes
+    probes ──────────────▶ _on_health ────┤ health
+                                          ▼
+                        changes.notify(): everybody who waits looks again
+
+Nothing here is remembered that a new loop could not find out: `start` reads the records and the states from disk and
+takes up the health checks, the published ports and the restarts of what is there. An event is never believed for
+what it says: it only makes the loop look at the state on disk again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from devenv import errors, events
+from devenv.health import probe, prober
+from devenv.image import store as image_store
+from devenv.network import hosts
+from devenv.reconcile import (
+    containers,
+    desired,
+    executor,
+    live,
+    making,
+    mounts,
+    naming,
+    observed,
+    observing,
+    performing,
+    plan,
+    probing,
+    publishing,
+    record,
+    restart,
+    waiting,
+)
+from devenv.runtime import logs, monitor_client, signals, state
+from devenv.util import fs, identity, paths
+
+T = TypeVar("T")
+Publish = Callable[[dict[str, Any]], None]
+
+
+def _note(text: str) -> None:
+    """A line in supervisor.log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+
+
+class Loop:
+    def __init__(self, project: identity.Project, where: paths.Paths, *, publish: Publish, respawn: list[str]) -> None:
+        self.project = project
+        self.where = where
+        self.containers = containers.Containers(project, where, respawn=respawn)
+        self.live: dict[str, live.Live] = {}
+        self.environment: desired.Environment | None = None
+        self.changes = waiting.Changes()
+        self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
+        self._publish = publish
+        self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
+        self._ports = publishing.Publishing(where.project_run(project.id))
+        self._names = asyncio.Event()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._attended: monitor_client.Monitor | None = None
+        self._attending = asyncio.Lock()
+        self.ready = asyncio.Event()
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Look at what is there and take it up."""
+        self._events = asyncio.get_running_loop()
+        await self.run(self.containers.sweep)
+        for made in await self.run(record.load_all, self.where, self.project.id):
+            self.live[made.id] = live.from_disk(self.where, made)
+        self.environment = desired.load(self.where, self.project)
+        self.keep(self._refresh_names())
+        if any(container.runs for container in self.live.values()):
+            await self._attend_monitor()
+            for container in list(self.live.values()):
+                await self._take_up(container)
+            self._names.set()
+        else:
+            # Its start overlaps with the command's own work.
+            self.keep(self._attend_monitor())
+            for container in list(self.live.values()):
+                if container.status == "stopped":
+                    self._settle(container)
+        self.ready.set()
+
+    async def _take_up(self, container: live.Live) -> None:
+        if not container.runs:
+            if container.status == "stopped":
+                self._settle(container)
+            return
+        container.gave_up = False
+        try:
+            # A veth that vanished with a killed helper is made again; what is there is left alone.
+            await self.run(self.containers.attach, container.record, container.pid or 0)
+            await self._open_ports(container)
+        except errors.DevenvError as exc:
+            _note(f"taking up {container.record.name}: {exc}")
+        self._probe(container)
+
+    async def close(self) -> None:
+        """Before a supervisor that has nothing left ends: take the helpers along."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self.has_nothing_to_supervise():
+            await self.run(self._ports.shut_down)
+            await self.run(self.containers.shut_down)
+        elif self._attended is not None:
+            self._attended.bye()
+
+    def has_nothing_to_supervise(self) -> bool:
+        return all(container.gave_up and not container.runs for container in self.live.values())
+
+    def is_empty(self) -> bool:
+        return not self.live
+
+    async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """A mechanism's blocking call, in a thread."""
+        return await self._events.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
+
+    def keep(self, work: Any) -> None:
+        """A task of the loop's own, whose failure is printed and never lost."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _note(f"{type(error).__name__}: {error}")
+
+    # -- the monitor -------------------------------------------------------------------------------------------
+
+    async def _attend_monitor(self) -> None:
+        async with self._attending:
+            monitor = await self.run(lambda: self.containers.monitor)
+            if self._attended is monitor:
+                return
+            self._attended = monitor
+            self._events.add_reader(monitor.fileno(), self._on_monitor)
+            # What happened while nobody listened.
+            for container in list(self.live.values()):
+                self._look_again(container)
+
+    def _on_monitor(self) -> None:
+        assert self._attended is not None
+        for event in self._attended.poll():
+            if event["event"] == "lost":
+                self._monitor_died()
+                return
+            if event["event"] == "exec_exit":
+                self.probes.ended(event)
+            elif (container := self.live.get(str(event.get("id")))) is not None:
+                self._look_again(container)
+
+    def _monitor_died(self) -> None:
+        """Containers go on; a new monitor adopts them and reads what they have logged meanwhile."""
+        assert self._attended is not None
+        self._events.remove_reader(self._attended.fileno())
+        self._attended = None
+        self.containers.lost_monitor()
+        self.probes.lost()
+        self.keep(self._attend_monitor())
+
+    def _look_again(self, container: live.Live) -> None:
+        """Compare what we knew with what the monitor wrote down, and act upon the difference."""
+        ran, before = container.runs, container.status
+        if before == "restarting":
+            return
+        live.update(container, state.load(self.where.container(container.id)))
+        if ran and not container.runs:
+            self._exited(container)
+        elif before != container.status:
+            self.changes.notify()
+
+    def _exited(self, container: live.Live) -> None:
+        container.forget_process()
+        self.keep(self._ports.withdraw(container, self.run))
+        self._settle(container)
+        self._tell(container, "oom" if container.oom_killed else "die")
+        self._names.set()
+        self.changes.notify()
+
+    def _settle(self, container: live.Live) -> None:
+        """A container has ended: does its policy bring it back?"""
+        decision = restart.decide(
+            restart.Policy.from_json(container.record.restart),
+            exit_code=container.exit_code,
+            runs=container.restarts,
+            streak=container.streak,
+            uptime=container.uptime(),
+            stopped_by_user=container.stopped_by_user,
+        )
+        if isinstance(decision, restart.Restart):
+            container.status = "restarting"
+            container.gave_up = False
+            container.restarts, container.streak = decision.runs, decision.streak
+            container.crash_loop = decision.crash_loop
+            container.restart = self._events.call_later(decision.delay, self._restart_due, container)
+        else:
+            container.gave_up = True
+            container.gave_up_because = decision.reason
+
+    def _restart_due(self, container: live.Live) -> None:
+        container.restart = None
+        self.keep(self._restart(container))
+
+    async def _restart(self, container: live.Live) -> None:
+        try:
+            await self.start_container(container, by_policy=True)
+        except errors.DevenvError as exc:
+            _note(f"restarting {container.record.name}: {exc}")
+            container.status = "stopped"
+            container.exit_code = 127
+            self._exited(container)
+
+    # -- one container -----------------------------------------------------------------------------------------
+
+    async def create_container(
+        self,
+        environment: desired.Environment,
+        wish: making.Wish,
+        image: image_store.Image,
+        builder: mounts.Builder,
+    ) -> live.Live:
+        def create() -> record.Record:
+            made = making.make(environment, self.project, self.where, wish=wish, image=image, builder=builder)
+            self.containers.prepare(made.record, made.options, files=made.files)
+            return made.record
+
+        made = await self.run(create)
+        container = self.live[made.id] = live.Live(record=made)
+        self._tell(container, "create")
+        self.changes.notify()
+        return container
+
+    async def start_container(self, container: live.Live, *, by_policy: bool = False) -> None:
+        """Let a prepared or stopped container run. On failure nothing of it is left running."""
+        await self.make_process(container, by_policy=by_policy)
+        await self.let_go(container, by_policy=by_policy)
+
+    async def make_process(self, container: live.Live, *, by_policy: bool = False) -> None:
+        """Everything but the last step: the process is there, connected, and waits."""
+        made = container.record
+        if container.restart is not None:
+            container.restart.cancel()
+            container.restart = None
+        if not by_policy:
+            container.restarts = container.streak = 0
+        record.set_stopped_by_user(self.where, made.id, stopped=False)
+        container.stopped_by_user = False
+        await self._attend_monitor()
+        share = self._shared_network(made)
+        container.pid = await self.run(self.containers.create, made, share=share)
+        try:
+            await self.run(self.containers.attach, made, container.pid)
+            await self.run(self._write_names, container)
+            await self._open_ports(container)
+        except BaseException:
+            await self.abort(container)
+            raise
+        container.gave_up = False
+
+    async def let_go(self, container: live.Live, *, by_policy: bool = False) -> None:
+        made = container.record
+        try:
+            await self.run(self.containers.start, made)
+        except BaseException:
+            await self.abort(container)
+            container.gave_up = not by_policy
+            raise
+        container.gave_up_because = ""
+        container.health = {}
+        live.update(container, state.load(self.where.container(made.id)))
+        self._tell(container, "start")
+        if not container.runs:
+            # It ended before we looked.
+            container.started = container.started or time.time()
+            self._exited(container)
+            return
+        self._names.set()
+        self._probe(container)
+        self.changes.notify()
+
+    async def abort(self, container: live.Live) -> None:
+        """Leave no process of a container that could not be started, nor its ports open."""
+        await self._ports.withdraw(container, self.run)
+        await self.run(self.containers.abort, container.record)
+        container.pid = None
+        container.gave_up = True
+
+    async def _open_ports(self, container: live.Live) -> None:
+        if container.record.ports and container.pid is not None:
+            found = await self.run(self.containers.addresses, container.record)
+            addresses = tuple(address for each in found.values() for address in each)
+            await self._ports.publish(container, container.pid, addresses, self.run)
+
+    def _shared_network(self, made: record.Record) -> str | None:
+        """The id of the container whose network namespace ``made`` joins."""
+        kind, _, name = made.network_mode.partition(":")
+        if kind not in {"service", "container"}:
+            return None
+        for container in self.live.values():
+            if container.runs and name in {container.record.service, container.record.name, container.id}:
+                return container.id
+        raise errors.ContainerError(f"`{made.name}` shares the network of `{name}`, which is not running")
+
+    async def stop_container(self, container: live.Live, *, timeout: float | None, by_user: bool = True) -> None:
+        """The stop signal, the grace period, then SIGKILL; returns when it has ended."""
+        self._intend_stop(container, by_user=by_user)
+        if container.restart is not None:
+            container.forget_process()
+            container.status, container.gave_up = "stopped", True
+        if not container.runs:
+            return
+        grace = container.record.stop_grace_period if timeout is None else timeout
+        if container.status == "paused":
+            await self.run(self.containers.monitor.resume, container.id)
+        await self.kill_container(container, signals.parse(container.record.stop_signal), by_user=by_user)
+        if await self.ended_within(container, grace):
+            return
+        await self.kill_container(container, signals.parse("SIGKILL"), by_user=by_user)
+        if not await self.ended_within(container, 30.0):
+            raise errors.ContainerError(
+                f"`{container.record.name}` does not end, not even on SIGKILL",
+                hint="a process in it is stuck in the kernel: see `ps -eo pid,stat,wchan:32,cmd`",
+            )
+
+    def _intend_stop(self, container: live.Live, *, by_user: bool) -> None:
+        # A stop that is part of a restart must not let a policy bring the container back meanwhile either.
+        container.stopped_by_user = True
+        if by_user:
+            record.set_stopped_by_user(self.where, container.id, stopped=True)
+
+    async def kill_container(self, container: live.Live, number: int, *, by_user: bool = True) -> None:
+        self._intend_stop(container, by_user=by_user)
+        with contextlib.suppress(errors.ContainerError):
+            await self.run(self.containers.monitor.kill, container.id, number)
+
+    async def ended_within(self, container: live.Live, delay: float) -> bool:
+        def look() -> waiting.Verdict:
+            return waiting.Verdict(not container.runs, False, "it still runs")
+
+        try:
+            await asyncio.wait_for(self.changes.until(look), delay)
+        except TimeoutError:
+            return False
+        return True
+
+    async def remove_container(self, container: live.Live, *, volumes: bool) -> None:
+        container.forget_process()
+        await self._ports.withdraw(container, self.run)
+        await self.run(self.containers.discard, container.record, volumes=volumes)
+        self.live.pop(container.id, None)
+        self._names.set()
+        self._tell(container, "destroy")
+        self.changes.notify()
+
+    # -- health ------------------------------------------------------------------------------------------------
+
+    def _probe(self, container: live.Live) -> None:
+        check = container.record.healthcheck
+        if check is None or not container.runs:
+            return
+        container.prober = asyncio.ensure_future(
+            prober.watch(
+                probe.Config.from_json(check),
+                container_id=container.id,
+                run=self.probes.run,
+                changed=functools.partial(self._on_health, container),
+            )
+        )
+
+    def _on_health(self, container: live.Live, health: dict[str, Any]) -> None:
+        before = container.health_status
+        container.health = health
+        with contextlib.suppress(OSError):
+            fs.write_json(f"{self.where.container(container.id)}/health.json", health)
+        if container.health_status != before:
+            self._tell(container, "health_status")
+        self.changes.notify()
+
+    # -- names -------------------------------------------------------------------------------------------------
+
+    def _hosts(self) -> list[hosts.Host]:
+        gateway = self.containers.networks.gateway()
+        return [
+            naming.host(
+                container.record,
+                path=f"{self.where.container(container.id)}/hosts",
+                addresses=self.containers.addresses(container.record),
+                running=container.runs,
+                gateway=gateway,
+            )
+            for container in list(self.live.values())
+        ]
+
+    def _write_names(self, container: live.Live) -> None:
+        """The container's own file, before its first process runs; everybody else's follows at once."""
+        everyone = self._hosts()
+        for host in everyone:
+            if host.id == container.id and host.path:
+                hosts.write(host.path, hosts.render(host, everyone))
+
+    async def _refresh_names(self) -> None:
+        """Rewrite everybody's names after each change; changes that come together are one rewrite."""
+        while True:
+            await self._names.wait()
+            self._names.clear()
+            await self.run(lambda: hosts.update(self._hosts()))
+
+    # -- plans -------------------------------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        todo: plan.Plan,
+        *,
+        environment: desired.Environment | None,
+        images: Mapping[str, image_store.Image],
+        emit: performing.Emit,
+        renew_anonymous: bool = False,
+    ) -> executor.Outcome:
+        performer = performing.Performer(self, environment, images, emit, renew_anonymous=renew_anonymous)
+        return await executor.execute(todo, performer.perform)
+
+    async def observe(self, environment: desired.Environment | None) -> observed.Observed:
+        everyone = list(self.live.values())
+        return await self.run(observing.observe, self.project, everyone, self.containers, environment)
+
+    def of_service(self, service: str) -> list[live.Live]:
+        """Its containers, one-off ones left out, by number."""
+        found = [item for item in self.live.values() if item.record.service == service and not item.record.oneoff]
+        return sorted(found, key=lambda item: item.record.number)
+
+    def seen(self, service: str) -> list[waiting.Seen]:
+        return [container.seen() for container in self.of_service(service)]
+
+    def last_lines(self, service: str) -> str:
+        """What its first container printed last, for an error message."""
+        for container in self.of_service(service):
+            lines = logs.read(self.where.container(container.id), tail=10)
+            return "".join(line.data.decode(errors="replace") for line in lines)
+        return ""
+
+    async def wait_until(
+        self, services: Iterable[str], condition: waiting.Condition, *, timeout: float | None
+    ) -> dict[str, waiting.Verdict]:
+        """The verdict for each service once all are met, one has failed or the time is over."""
+        wanted = list(services)
+        verdicts: dict[str, waiting.Verdict] = {}
+
+        def look() -> waiting.Verdict:
+            for service in wanted:
+                verdicts[service] = waiting.judge(condition, self.seen(service))
+            failed = any(verdict.failed for verdict in verdicts.values())
+            return waiting.Verdict(all(verdict.met for verdict in verdicts.values()), failed, "")
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.changes.until(look), timeout)
+        return verdicts
+
+    # -- telling -----------------------------------------------------------------------------------------------
+
+    def event(
+        self, resource: str, status: events.Status, text: str, *, details: str = "", service: str = ""
+    ) -> events.Event:
+        return events.Event(
+            resource=resource, status=status, text=text, details=details, service=service, time=time.time()
+        )
+
+    def _tell(self, container: live.Live, action: str) -> None:
+        made = container.record
+        self._publish(
+            {
+                "container": {
+                    "id": made.id,
+                    "name": made.name,
+                    "service": made.service,
+                    "number": made.number,
+                    "oneoff": made.oneoff,
+                    "action": action,
+                    "exit_code": container.exit_code,
+                    "gave_up": container.gave_up,
+                    "health": container.health_status,
+                    "time": time.time(),
+                }
+            }
+        )

@@ -1,0 +1,193 @@
+"""One container, decided: the record to keep, the bundle to run and the files to lay beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from devenv import errors
+from devenv.image import store as image_store
+from devenv.network import ports
+from devenv.reconcile import convert, convert_network, desired, mounts, record
+from devenv.runtime import bundle
+from devenv.util import identity, paths
+
+
+class Made(NamedTuple):
+    record: record.Record
+    options: bundle.Options
+    files: dict[str, tuple[bytes, int, int, int]]
+
+
+class Wish(NamedTuple):
+    """Which container of a service: its number, or a one-off with its own name."""
+
+    service: str
+    number: int
+    name: str
+    oneoff: bool = False
+    labels: Mapping[str, str] = {}
+    inherited: Mapping[str, str] = {}  # target -> anonymous volume of the container it replaces
+
+
+def container_name(environment: desired.Environment, project: identity.Project, service: str, number: int) -> str:
+    """``shop-web-1``, or the `container_name` that the spec fixes."""
+    return str(environment.services[service].get("container_name") or f"{project.name}-{service}-{number}")
+
+
+def make(
+    environment: desired.Environment,
+    project: identity.Project,
+    where: paths.Paths,
+    *,
+    wish: Wish,
+    image: image_store.Image,
+    builder: mounts.Builder,
+) -> Made:
+    """Raises what is wrong with the service on this machine: a bind source that isn't there, a bad device."""
+    service = environment.services[wish.service]
+    container_id = identity.new_container_id()
+    folder = where.container(container_id)
+    hostname = str(service.get("hostname") or container_id[:12])
+    process = convert.process(service, image.config, hostname=hostname)
+    laid = builder.build(service, image, folder=folder, inherited=wish.inherited)
+    mode = str(service.get("network_mode") or "")
+    found = desired.sections(environment, wish.service, image.digest)
+    made = record.Record(
+        id=container_id,
+        name=wish.name,
+        project=project.name,
+        project_id=project.id,
+        project_dir=project.directory,
+        config_files=environment.config_files,
+        service=wish.service,
+        number=wish.number,
+        oneoff=wish.oneoff,
+        image=str(service.get("image") or f"{project.name}-{wish.service}"),
+        image_id=image.digest,
+        config_digest=desired.config_digest(found),
+        sections=found,
+        created=time.time(),
+        command=process.args,
+        labels={**image.config.labels, **(service.get("labels") or {}), **wish.labels},
+        depends_on={name: dict(options) for name, options in (service.get("depends_on") or {}).items()},
+        restart=convert.restart_policy(service).to_json(),
+        network_mode=mode if mode != "bridge" else "",
+        networks={} if mode else convert_network.endpoints(service, environment.definitions("networks")),
+        ports=tuple(dict(entry) for entry in service.get("ports") or []),
+        mounts=tuple(laid.summary),
+        volumes=tuple(laid.volumes),
+        anonymous_volumes=tuple(sorted(laid.anonymous.values())),
+        stop_signal=convert.stop_signal(service, image.config),
+        stop_grace_period=convert.grace_period(service),
+        healthcheck=convert.healthcheck(service, image.config),
+        user=process.user,
+        working_dir=process.cwd,
+        tty=bool(service.get("tty")),
+        stdin_open=bool(service.get("stdin_open")),
+        hostname=hostname,
+        domainname=str(service.get("domainname") or ""),
+        extra_hosts=convert.extra_hosts(service),
+        links=convert_network.links(service),
+        dns={
+            "servers": _listed(service.get("dns")),
+            "search": _listed(service.get("dns_search")),
+            "options": _listed(service.get("dns_opt")),
+        },
+        logging=convert.log_options(service)[0],
+        hooks={kind: [dict(hook) for hook in service.get(kind) or []] for kind in ("post_start", "pre_stop")},
+    )
+    # A port range that doesn't fit is said now, before anything is made.
+    for entry in made.ports:
+        ports.expand(entry)
+    return Made(made, _options(service, image, made=made, process=process, laid=laid, folder=folder), laid.files)
+
+
+def _listed(value: Any) -> list[str]:
+    if not value:
+        return []
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _options(
+    service: convert.Service,
+    image: image_store.Image,
+    *,
+    made: record.Record,
+    process: convert.Process,
+    laid: mounts.Mounts,
+    folder: str,
+) -> bundle.Options:
+    security = convert.security(service)
+    return bundle.Options(
+        args=process.args,
+        env=process.env,
+        cwd=process.cwd,
+        user=process.user,
+        additional_groups=tuple(str(group) for group in service.get("group_add") or []),
+        terminal=made.tty,
+        hostname="" if service.get("uts") == "host" else made.hostname,
+        domainname=made.domainname,
+        rootfs=_rootfs(image, folder),
+        mounts=(*_own_files(made, folder, laid), *laid.mounts),
+        readonly=bool(service.get("read_only")),
+        cap_add=tuple(service.get("cap_add") or []),
+        cap_drop=tuple(service.get("cap_drop") or []),
+        privileged=bool(service.get("privileged")),
+        no_new_privileges=security.no_new_privileges,
+        unmask=security.unmask,
+        rlimits=convert.rlimits(service),
+        sysctls={name: str(value) for name, value in (service.get("sysctls") or {}).items()},
+        network=_network(made),
+        pid=_shared(service.get("pid")),
+        ipc=_shared(service.get("ipc")),
+        uts=_shared(service.get("uts")),
+        cgroup=_shared(service.get("cgroup")),
+        resources=convert.resources(service),
+        oom_score_adj=convert.whole(service.get("oom_score_adj")),
+        devices=tuple(convert.device_list(service)),
+        init=bool(service.get("init")),
+        cgroup_path=f"devenv/{made.project_id}/{made.id}",
+        shm_size=convert.size(service.get("shm_size")) or convert.DEFAULT_SHM,
+        annotations={name: str(value) for name, value in (service.get("annotations") or {}).items()},
+    )
+
+
+def _network(made: record.Record) -> str:
+    """A path stands for another container's namespace, whose pid is only known when that runs."""
+    if made.network_mode == "host":
+        return "host"
+    if made.network_mode.partition(":")[0] in {"service", "container"}:
+        return "/proc/0/ns/net"
+    return ""
+
+
+def _shared(mode: Any) -> str:
+    """`host` or a namespace of its own; sharing another service's is refused until it is built."""
+    if not mode or mode in {"private", "shareable", "none"}:
+        return ""
+    if mode == "host":
+        return "host"
+    raise errors.ContainerError(
+        f"sharing a namespace with `{mode}` is not built in yet", hint="use `host` or leave it out"
+    )
+
+
+def _rootfs(image: image_store.Image, folder: str) -> bundle.Rootfs:
+    """The image's layers under a writable one of the container's own, one for each tree the image is made of."""
+    root = bundle.Overlay(target="/", lower=image.lower, upper=f"{folder}/upper", work=f"{folder}/work")
+    others = [
+        bundle.Overlay(target=target, lower=lower, upper=f"{folder}/upper.{number}", work=f"{folder}/work.{number}")
+        for number, (target, lower) in enumerate(image.overlays, 1)
+    ]
+    return bundle.Rootfs(overlays=(root, *others), binds=tuple(image.binds))
+
+
+def _own_files(made: record.Record, folder: str, laid: mounts.Mounts) -> list[bundle.Mount]:
+    """hosts, hostname and resolv.conf, each unless the service mounts its own there."""
+    return [
+        bundle.Mount(type="bind", source=f"{folder}/{name}", target=f"/etc/{name}", options=("bind", "rprivate"))
+        for name in ("hosts", "hostname", "resolv.conf")
+        if not laid.has(f"/etc/{name}") and not (made.network_mode == "host" and name == "hosts")
+    ]

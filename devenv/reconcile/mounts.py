@@ -1,0 +1,180 @@
+"""A service's `volumes`, `tmpfs`, `configs` and `secrets`, as mounts: what must exist is made, what can't be is said.
+
+In the order of their targets, so that what lies in another comes after it. Every target counts once: what the
+service says wins over a volume that the image declares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from devenv import errors
+from devenv.image import store as image_store
+from devenv.reconcile import convert, desired
+from devenv.runtime import bundle
+from devenv.volume import bind, tmpfs
+from devenv.volume import volume as volume_module
+
+Entry = Mapping[str, Any]
+
+
+@dataclasses.dataclass(slots=True)
+class Mounts:
+    """What a container gets mounted, and what `ps`, `down -v` and the next container need to know of it."""
+
+    mounts: list[bundle.Mount] = dataclasses.field(default_factory=list)
+    summary: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    volumes: list[str] = dataclasses.field(default_factory=list)
+    anonymous: dict[str, str] = dataclasses.field(default_factory=dict)  # target -> volume
+    files: dict[str, tuple[bytes, int, int, int]] = dataclasses.field(default_factory=dict)
+
+    def add(self, mount: bundle.Mount, *, kind: str, name: str = "", read_only: bool = False) -> None:
+        target = posixpath.normpath(mount.target)
+        self.mounts = [other for other in self.mounts if posixpath.normpath(other.target) != target]
+        self.mounts.append(mount)
+        self.summary = [other for other in self.summary if other["target"] != target]
+        self.summary.append(
+            {"type": kind, "name": name, "source": mount.source, "target": target, "read_only": read_only}
+        )
+
+    def has(self, target: str) -> bool:
+        return any(other["target"] == posixpath.normpath(target) for other in self.summary)
+
+
+class Builder:
+    """Makes the mounts of one service's containers."""
+
+    def __init__(self, environment: desired.Environment, volumes: volume_module.VolumeStore) -> None:
+        self._environment = environment
+        self._volumes = volumes
+
+    def build(
+        self, service: convert.Service, image: image_store.Image, *, folder: str, inherited: Mapping[str, str]
+    ) -> Mounts:
+        """``folder`` is the container's; ``inherited``: anonymous volumes, by target, of the container it replaces."""
+        made = Mounts()
+        for target in image.config.volumes:
+            self._anonymous(made, {"target": target}, inherited)
+        for reference in service.get("volumes_from") or []:
+            self._from_other(made, reference)
+        for entry in service.get("volumes") or []:
+            self._entry(made, entry, inherited)
+        for mount in convert.tmpfs_mounts(service):
+            made.add(mount, kind="tmpfs")
+        for kind in ("configs", "secrets"):
+            for use in service.get(kind) or []:
+                self._file(made, kind, use, folder)
+        made.mounts.sort(key=lambda mount: (posixpath.normpath(mount.target).count("/"), mount.target))
+        return made
+
+    def _entry(self, made: Mounts, entry: Entry, inherited: Mapping[str, str]) -> None:
+        kind = entry.get("type") or "volume"
+        if kind == "bind":
+            self._bind(made, entry)
+        elif kind == "volume" and entry.get("source"):
+            self._named(made, entry)
+        elif kind == "volume":
+            self._anonymous(made, entry, inherited)
+        elif kind == "tmpfs":
+            given = entry.get("tmpfs") or {}
+            options = tmpfs.from_compose(size=given.get("size"), mode=given.get("mode"))
+            read_only = ("ro",) if entry.get("read_only") else ()
+            mount = bundle.Mount(type="tmpfs", source="tmpfs", target=entry["target"], options=(*options, *read_only))
+            made.add(mount, kind="tmpfs", read_only=bool(entry.get("read_only")))
+        else:
+            raise errors.VolumeError(
+                f"a volume of `type: {kind}` is not built in yet",
+                hint="use `type: bind`, `type: volume` or `type: tmpfs`",
+            )
+
+    def _bind(self, made: Mounts, entry: Entry) -> None:
+        options = entry.get("bind") or {}
+        # compose-go leaves the default, true, out of the canonical form.
+        create = options.get("create_host_path") is not False
+        source = bind.resolve(entry["source"], base=self._environment.directory, create=create)
+        flags = ["rbind" if options.get("recursive") != "disabled" else "bind"]
+        flags.append(options.get("propagation") or "rprivate")
+        if entry.get("read_only"):
+            flags += ["ro"] if options.get("recursive") in {"writable", "disabled"} else ["ro", "rro"]
+        mount = bundle.Mount(type="bind", source=source, target=entry["target"], options=tuple(flags))
+        made.add(mount, kind="bind", read_only=bool(entry.get("read_only")))
+
+    def _named(self, made: Mounts, entry: Entry) -> None:
+        definition = self._environment.definitions("volumes")[entry["source"]]
+        volume = self.ensure(definition)
+        made.volumes.append(volume.name)
+        self._volume(made, entry, volume)
+
+    def ensure(self, definition: desired.Definition) -> volume_module.Volume:
+        name = definition["name"]
+        if definition.get("external"):
+            found = self._volumes.get_external(name)
+            if found is None:
+                raise errors.VolumeError(
+                    f"volume `{name}` is external and does not exist", hint="start the project that owns it first"
+                )
+            return found
+        return self._volumes.ensure(
+            name,
+            driver=definition.get("driver") or "local",
+            driver_opts=dict(definition.get("driver_opts") or {}),
+            labels=dict(definition.get("labels") or {}),
+        )
+
+    def _anonymous(self, made: Mounts, entry: Entry, inherited: Mapping[str, str]) -> None:
+        target = posixpath.normpath(entry["target"])
+        name = inherited.get(target) or made.anonymous.get(target)
+        volume = self._volumes.get(name) if name else None
+        if volume is None:
+            volume = self._volumes.ensure_anonymous()
+        made.anonymous[target] = volume.name
+        self._volume(made, entry, volume)
+
+    def _volume(self, made: Mounts, entry: Entry, volume: volume_module.Volume) -> None:
+        options = entry.get("volume") or {}
+        source = volume.path
+        if options.get("subpath"):
+            source = bind.beneath(volume.path, options["subpath"])
+        flags = ["rbind", "rprivate"]
+        if entry.get("read_only"):
+            flags += ["ro", "rro"]
+        if not options.get("nocopy") and not options.get("subpath"):
+            flags.append("copyup")
+        mount = bundle.Mount(type="bind", source=source, target=entry["target"], options=tuple(flags))
+        made.add(mount, kind="volume", name=volume.name, read_only=bool(entry.get("read_only")))
+
+    def _from_other(self, made: Mounts, reference: str) -> None:
+        """`volumes_from: [other:ro]`: the other service's binds and named volumes at the same places."""
+        name, _, mode = reference.partition(":")
+        other = self._environment.services.get(name)
+        if other is None:
+            raise errors.VolumeError(f"`volumes_from: {reference}` names no service of this project")
+        for entry in other.get("volumes") or []:
+            if entry.get("type") == "volume" and not entry.get("source"):
+                continue
+            self._entry(made, {**entry, "read_only": entry.get("read_only") or mode == "ro"}, {})
+
+    def _file(self, made: Mounts, kind: str, use: Entry, folder: str) -> None:
+        source = use["source"]
+        definition = self._environment.definitions(kind)[source]
+        default = f"/run/secrets/{source}" if kind == "secrets" else f"/{source}"
+        target = use.get("target") or default
+        if not target.startswith("/"):
+            target = f"/run/secrets/{target}" if kind == "secrets" else f"/{target}"
+        content = desired.content(self._environment, kind, source)
+        if content is None:
+            path = bind.resolve(definition["file"], base=self._environment.directory, create=False)
+        else:
+            name = f"{kind}.{len(made.files)}"
+            mode = int(str(use.get("mode") or "0444"), 8)
+            made.files[name] = (content, mode, int(use.get("uid") or 0), int(use.get("gid") or 0))
+            path = os.path.join(folder, "files", name)
+        made.add(
+            bundle.Mount(type="bind", source=path, target=target, options=("bind", "ro", "rprivate")),
+            kind="bind",
+            read_only=True,
+        )

@@ -1,0 +1,230 @@
+"""What each operation of a plan does, and what is said of it. One handler a type; the plan has decided everything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from devenv import errors, events
+from devenv.image import store as image_store
+from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, waiting
+from devenv.runtime import signals
+
+if TYPE_CHECKING:
+    from devenv.reconcile import loop as loop_module
+
+Emit = Callable[[events.Event], None]
+
+
+class Performer:
+    """Carries out the operations of one plan."""
+
+    def __init__(
+        self,
+        loop: loop_module.Loop,
+        environment: desired.Environment | None,
+        images: Mapping[str, image_store.Image],
+        emit: Emit,
+        *,
+        renew_anonymous: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._environment = environment
+        self._images = images  # by service
+        self._emit = emit
+        self._renew = renew_anonymous
+        self._made: dict[tuple[str, int], str] = {}  # what this plan created
+        self._inherited: dict[str, dict[str, str]] = {}  # replaced container -> target -> anonymous volume
+        self._handlers: dict[plan.Type, Callable[[plan.Operation], Awaitable[None]]] = {
+            plan.Type.NETWORK_CREATE: self._create_network,
+            plan.Type.NETWORK_RECREATE: self._recreate_network,
+            plan.Type.NETWORK_REMOVE: self._remove_network,
+            plan.Type.VOLUME_CREATE: self._create_volume,
+            plan.Type.VOLUME_REMOVE: self._remove_volume,
+            plan.Type.CONTAINER_CREATE: self._create,
+            plan.Type.CONTAINER_START: self._start,
+            plan.Type.CONTAINER_WAIT: self._wait,
+            plan.Type.CONTAINER_STOP: self._stop,
+            plan.Type.CONTAINER_KILL: self._kill,
+            plan.Type.CONTAINER_REMOVE: self._remove,
+        }
+
+    async def perform(self, operation: plan.Operation) -> None:
+        try:
+            await self._handlers[operation.type](operation)
+        except errors.DevenvError as exc:
+            self._say(_title(operation), events.Status.ERROR, "Error", exc.message, operation.service)
+            raise
+        except OSError as exc:
+            # A disk that is full, a limit that is reached: nothing a mechanism could have known better.
+            place = f": `{exc.filename}`" if exc.filename else ""
+            error = errors.HostError(f"{operation.resource}: {exc.strerror or exc}{place}")
+            self._say(_title(operation), events.Status.ERROR, "Error", error.message, operation.service)
+            raise error from exc
+
+    def _say(self, resource: str, status: events.Status, text: str, details: str = "", service: str = "") -> None:
+        self._emit(self._loop.event(resource, status, text, details=details, service=service))
+
+    # -- networks and volumes ----------------------------------------------------------------------------------
+
+    async def _create_network(self, operation: plan.Operation) -> None:
+        title = f"Network {operation.name}"
+        self._say(title, events.Status.WORKING, "Creating", operation.cause)
+        definition = self._definition("networks", operation.name)
+        await self._loop.run(self._loop.containers.networks.ensure, convert_network.network(definition))
+        self._say(title, events.Status.DONE, "Created", operation.cause)
+        for note in self._loop.containers.networks.notes():
+            self._say(title, events.Status.WARNING, "Created", note)
+
+    async def _recreate_network(self, operation: plan.Operation) -> None:
+        await self._loop.run(self._loop.containers.networks.remove, operation.name)
+        await self._create_network(operation)
+
+    async def _remove_network(self, operation: plan.Operation) -> None:
+        title = f"Network {operation.name}"
+        self._say(title, events.Status.WORKING, "Removing")
+        await self._loop.run(self._loop.containers.networks.remove, operation.name)
+        self._say(title, events.Status.DONE, "Removed")
+
+    async def _create_volume(self, operation: plan.Operation) -> None:
+        title = f"Volume {operation.name}"
+        self._say(title, events.Status.WORKING, "Creating", operation.cause)
+        definition = self._definition("volumes", operation.name)
+        await self._loop.run(self._builder().ensure, definition)
+        self._say(title, events.Status.DONE, "Created", operation.cause)
+
+    async def _remove_volume(self, operation: plan.Operation) -> None:
+        title = f"Volume {operation.name}"
+        self._say(title, events.Status.WORKING, "Removing")
+        await self._loop.run(self._loop.containers.volumes.remove, operation.name)
+        self._say(title, events.Status.DONE, "Removed")
+
+    def _definition(self, kind: str, name: str) -> desired.Definition:
+        assert self._environment is not None
+        for definition in self._environment.definitions(kind).values():
+            if definition["name"] == name:
+                return definition
+        raise errors.DevenvError(f"`{name}` is not in the project")
+
+    def _builder(self) -> mounts.Builder:
+        assert self._environment is not None
+        return mounts.Builder(self._environment, self._loop.containers.volumes)
+
+    # -- containers --------------------------------------------------------------------------------------------
+
+    async def _create(self, operation: plan.Operation) -> None:
+        assert self._environment is not None
+        name = making.container_name(self._environment, self._loop.project, operation.service, operation.number)
+        title = f"Container {name}"
+        again = bool(operation.replaces)
+        self._say(
+            title, events.Status.WORKING, "Recreating" if again else "Creating", operation.cause, operation.service
+        )
+        wish = making.Wish(
+            service=operation.service,
+            number=operation.number,
+            name=name,
+            inherited={} if self._renew else self._inherited_by(operation.replaces),
+        )
+        container = await self._loop.create_container(
+            self._environment, wish, self._images[operation.service], self._builder()
+        )
+        self._made[operation.service, operation.number] = container.id
+        self._say(title, events.Status.DONE, "Recreated" if again else "Created", operation.cause, operation.service)
+
+    def _inherited_by(self, replaced: str) -> dict[str, str]:
+        """The anonymous volumes of the container that is replaced, by their targets: their data goes on."""
+        container = self._loop.live.get(replaced)
+        if container is None:
+            return self._inherited.get(replaced, {})
+        return anonymous_volumes(container)
+
+    def _container(self, operation: plan.Operation) -> live.Live | None:
+        container_id = operation.container_id or self._made.get((operation.service, operation.number), "")
+        return self._loop.live.get(container_id)
+
+    async def _start(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None:
+            raise errors.ContainerError(f"the container of {operation.resource} is gone")
+        title = f"Container {container.record.name}"
+        if container.runs:
+            return
+        self._say(title, events.Status.WORKING, "Starting", operation.cause, operation.service)
+        await self._loop.start_container(container)
+        await hooks.run(self._loop, container, "post_start")
+        self._say(title, events.Status.DONE, "Started", operation.cause, operation.service)
+
+    async def _stop(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None:
+            return
+        title = f"Container {container.record.name}"
+        self._say(title, events.Status.WORKING, "Stopping", operation.cause, operation.service)
+        if container.runs:
+            await hooks.run(self._loop, container, "pre_stop")
+        await self._loop.stop_container(container, timeout=operation.timeout, by_user=not operation.resumes)
+        self._say(title, events.Status.DONE, "Stopped", operation.cause, operation.service)
+
+    async def _kill(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None:
+            return
+        title = f"Container {container.record.name}"
+        self._say(title, events.Status.WORKING, "Killing", operation.cause, operation.service)
+        number = signals.parse(operation.signal or "SIGKILL")
+        await self._loop.kill_container(container, number)
+        if number == signals.parse("SIGKILL"):
+            await self._loop.ended_within(container, 30.0)
+        self._say(title, events.Status.DONE, "Killed", operation.cause, operation.service)
+
+    async def _remove(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None:
+            return
+        title = f"Container {container.record.name}"
+        self._say(title, events.Status.WORKING, "Removing", operation.cause, operation.service)
+        self._inherited[container.id] = anonymous_volumes(container)
+        await self._loop.remove_container(container, volumes=operation.volumes)
+        self._say(title, events.Status.DONE, "Removed", operation.cause, operation.service)
+
+    async def _wait(self, operation: plan.Operation) -> None:
+        """What a dependent's start waits for; the reason is said again whenever it has changed."""
+        condition = waiting.Condition(operation.condition)
+        title = f"Container {self._loop.project.name}-{operation.service}-1"
+        said = ""
+
+        def look() -> waiting.Verdict:
+            nonlocal said
+            verdict = waiting.judge(condition, self._loop.seen(operation.service))
+            if not verdict.met and verdict.reason != said:
+                said = verdict.reason
+                self._say(title, events.Status.WORKING, "Waiting", f"{operation.cause}: {said}", operation.service)
+            return verdict
+
+        verdict = await self._loop.changes.until(look)
+        if verdict.met:
+            text = {"service_healthy": "Healthy", "service_completed_successfully": "Exited"}.get(condition, "Running")
+            self._say(title, events.Status.DONE, text, service=operation.service)
+            return
+        if not operation.required:
+            self._say(title, events.Status.WARNING, "Skipped", f"optional dependency failed: {verdict.reason}")
+            return
+        tail = await self._loop.run(self._loop.last_lines, operation.service)
+        raise errors.ContainerError(
+            f"dependency `{operation.service}` failed to start: {verdict.reason}",
+            hint=f"see `devenv logs {operation.service}`",
+            note=tail or None,
+        )
+
+
+def anonymous_volumes(container: live.Live) -> dict[str, str]:
+    names = set(container.record.anonymous_volumes)
+    return {mount["target"]: mount["name"] for mount in container.record.mounts if mount["name"] in names}
+
+
+def _title(operation: plan.Operation) -> str:
+    kind = operation.resource.partition(":")[0]
+    if kind == "service":
+        return f"Container {operation.name or operation.resource.partition(':')[2].replace(':', '-')}"
+    return f"{kind.capitalize()} {operation.name}"

@@ -1,0 +1,325 @@
+"""What commands may ask of a supervisor: each makes a plan from what is there and has the loop carry it out.
+
+Operations that change something are done one at a time. One that takes away (`down`, `stop`, `kill`, `rm`) does not
+wait for an `up` that is under way, perhaps for a dependency that never gets healthy: it interrupts it, which leaves
+what has begun finished and begins no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from devenv import errors, events
+from devenv.image import store as image_store
+from devenv.reconcile import convert, desired, loop, making, mounts, plan, planner, planning, waiting
+
+Send = Callable[[dict[str, Any]], None]
+Params = Mapping[str, Any]
+
+_TAKES_AWAY = frozenset({"down", "stop", "kill", "rm", "remove"})
+_ALONGSIDE = frozenset({"run_start"})
+
+
+class Operations:
+    def __init__(self, engine: loop.Loop) -> None:
+        self._loop = engine
+        self._turn = asyncio.Lock()
+        self._current: tuple[str, asyncio.Task[Any]] | None = None
+        self._handlers: dict[str, Callable[[Params, Send], Awaitable[Any]]] = {
+            "up": self._up,
+            "down": self._down,
+            "start": self._start,
+            "stop": self._stop,
+            "restart": self._restart,
+            "kill": self._kill,
+            "rm": self._rm,
+            "pause": self._pause,
+            "unpause": self._unpause,
+            "run": self._run,
+            "run_start": self._run_start,
+            "remove": self._remove,
+        }
+
+    async def perform(self, op: str, params: Params, send: Send) -> Any:
+        handler = self._handlers.get(op)
+        if handler is None:
+            raise errors.UsageError(f"the supervisor knows no `{op}`")
+        await self._loop.ready.wait()
+        if op in _ALONGSIDE:
+            return await handler(params, send)
+        await self._overtake(op, send)
+        async with self._turn:
+            task = asyncio.current_task()
+            assert task is not None
+            self._current = (op, task)
+            try:
+                return await handler(params, send)
+            finally:
+                self._current = None
+
+    async def _overtake(self, op: str, send: Send) -> None:
+        if self._current is None:
+            return
+        name, task = self._current
+        if op in _TAKES_AWAY and name not in _TAKES_AWAY:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asyncio.wait({task})
+            return
+        waits = self._loop.event(
+            f"Project {self._loop.project.name}", events.Status.WARNING, "Waiting", details=f"for `{name}` to finish"
+        )
+        send({"event": waits.to_json()})
+
+    # -- up ----------------------------------------------------------------------------------------------------
+
+    async def _up(self, params: Params, send: Send) -> Any:
+        environment = desired.from_json(
+            {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
+        )
+        images = await self._images(environment, planning.needed(environment, params), send)
+        wanted = await self._loop.run(planning.wanted, environment, images)
+        observed = await self._loop.observe(environment)
+        todo = planner.plan_up(wanted, observed, planning.options(params))
+        answer = {"operations": len(todo.operations), "plan": todo.to_text(), "steps": todo.to_json()}
+        if params.get("dry_run"):
+            return answer
+        self._warn(environment, send)
+        self._loop.environment = environment
+        await self._loop.run(desired.save, self._loop.where, self._loop.project, environment)
+        outcome = await self._loop.execute(
+            todo,
+            environment=environment,
+            images=images,
+            emit=_emitter(send),
+            renew_anonymous=bool(params.get("renew_volumes")),
+        )
+        outcome.raise_first()
+        names = planning.needed(environment, params)
+        if params.get("wait") and not params.get("no_start"):
+            await self._wait_ready(names, params.get("wait_timeout"))
+        answer["containers"] = [
+            {"id": item.id, "name": item.record.name, "service": name, "number": item.record.number}
+            for name in names
+            for item in self._loop.of_service(name)
+        ]
+        return answer
+
+    async def _images(
+        self, environment: desired.Environment, services: list[str], send: Send
+    ) -> dict[str, image_store.Image]:
+        """By service. Each reference is resolved once, all of them at the same time."""
+        references: dict[str, str] = {}
+        for name in services:
+            service = environment.services[name]
+            reference = str(service.get("image") or "")
+            if not reference and service.get("build"):
+                raise errors.BuildError(
+                    f"service `{name}` has to be built, and building is not there yet",
+                    hint=f"give `{name}` an `image:` that exists, as `host:`, `rootfs:DIR` or `oci:DIR`",
+                )
+            if not reference:
+                raise errors.ContainerError(f"service `{name}` has neither `image` nor `build`")
+            references[name] = reference
+        unique = sorted(set(references.values()))
+
+        async def resolve(reference: str) -> image_store.Image:
+            title = f"Image {reference}"
+            work = asyncio.ensure_future(
+                self._loop.run(self._loop.containers.images.resolve, reference, base=environment.directory)
+            )
+            done, _ = await asyncio.wait({work}, timeout=0.2)
+            if not done:
+                # Only what takes a moment is worth a line.
+                send({"event": self._loop.event(title, events.Status.WORKING, "Preparing").to_json()})
+            image = await work
+            if not done:
+                send({"event": self._loop.event(title, events.Status.DONE, "Prepared").to_json()})
+            return image
+
+        resolved = dict(zip(unique, await asyncio.gather(*map(resolve, unique)), strict=True))
+        return {name: resolved[reference] for name, reference in references.items()}
+
+    def _warn(self, environment: desired.Environment, send: Send) -> None:
+        for name in sorted(environment.services):
+            for text in convert.warnings(name, environment.services[name]):
+                event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
+                send({"event": event.to_json()})
+
+    async def _wait_ready(self, services: list[str], timeout: float | None) -> None:
+        verdicts = await self._loop.wait_until(services, waiting.Condition.READY, timeout=timeout)
+        for name, verdict in verdicts.items():
+            if verdict.failed:
+                tail = await self._loop.run(self._loop.last_lines, name)
+                raise errors.ContainerError(
+                    f"service `{name}` did not get ready: {verdict.reason}",
+                    hint=f"see `devenv logs {name}`",
+                    note=tail or None,
+                )
+        waits = [f"`{name}`: {verdict.reason}" for name, verdict in verdicts.items() if not verdict.met]
+        if waits:
+            raise errors.ContainerError(f"not ready within {timeout:g} s: {'; '.join(waits)}")
+
+    # -- the others --------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, todo: plan.Plan, send: Send, environment: desired.Environment | None = None) -> Any:
+        outcome = await self._loop.execute(todo, environment=environment, images={}, emit=_emitter(send))
+        outcome.raise_first()
+        return {"operations": len(todo.operations), "plan": todo.to_text()}
+
+    async def _down(self, params: Params, send: Send) -> Any:
+        observed = await self._loop.observe(self._loop.environment)
+        todo = planner.plan_down(
+            observed,
+            services=tuple(params.get("services") or ()),
+            volumes=bool(params.get("volumes")),
+            remove_orphans=bool(params.get("remove_orphans")),
+            timeout=params.get("timeout"),
+            known=None if self._loop.environment is None else frozenset(self._loop.environment.services),
+        )
+        if params.get("dry_run"):
+            return {"operations": len(todo.operations), "plan": todo.to_text()}
+        answer = await self._carry_out(todo, send)
+        if self._loop.is_empty():
+            await self._loop.run(desired.forget, self._loop.where, self._loop.project)
+            self._loop.environment = None
+        return answer
+
+    async def _start(self, params: Params, send: Send) -> Any:
+        observed = await self._loop.observe(self._loop.environment)
+        todo = planner.plan_start(observed, services=tuple(params.get("services") or ()))
+        answer = await self._carry_out(todo, send, self._loop.environment)
+        if params.get("wait"):
+            names = params.get("services") or sorted({item.record.service for item in self._loop.live.values()})
+            await self._wait_ready(list(names), params.get("wait_timeout"))
+        return answer
+
+    async def _stop(self, params: Params, send: Send) -> Any:
+        observed = await self._loop.observe(self._loop.environment)
+        services = tuple(params.get("services") or ())
+        return await self._carry_out(
+            planner.plan_stop(observed, services=services, timeout=params.get("timeout")), send
+        )
+
+    async def _restart(self, params: Params, send: Send) -> Any:
+        observed = await self._loop.observe(self._loop.environment)
+        todo = planner.plan_restart(
+            observed,
+            services=tuple(params.get("services") or ()),
+            timeout=params.get("timeout"),
+            no_deps=bool(params.get("no_deps")),
+        )
+        return await self._carry_out(todo, send, self._loop.environment)
+
+    async def _kill(self, params: Params, send: Send) -> Any:
+        if params.get("ids"):
+            from devenv.runtime import signals
+
+            for container_id in params["ids"]:
+                container = self._loop.live.get(container_id)
+                if container is not None:
+                    await self._loop.kill_container(container, signals.parse(params.get("signal") or "SIGKILL"))
+            return {}
+        observed = await self._loop.observe(self._loop.environment)
+        services = tuple(params.get("services") or ())
+        todo = planner.plan_kill(observed, services=services, signal=params.get("signal") or "SIGKILL")
+        return await self._carry_out(todo, send)
+
+    async def _rm(self, params: Params, send: Send) -> Any:
+        observed = await self._loop.observe(self._loop.environment)
+        todo = planner.plan_remove(
+            observed,
+            services=tuple(params.get("services") or ()),
+            stop=bool(params.get("stop")),
+            volumes=bool(params.get("volumes")),
+        )
+        return await self._carry_out(todo, send)
+
+    async def _pause(self, params: Params, send: Send) -> Any:
+        return await self._freeze(params, send, thaw=False)
+
+    async def _unpause(self, params: Params, send: Send) -> Any:
+        return await self._freeze(params, send, thaw=True)
+
+    async def _freeze(self, params: Params, send: Send, *, thaw: bool) -> Any:
+        services = set(params.get("services") or ())
+        state = "paused" if thaw else "running"
+        for container in list(self._loop.live.values()):
+            if container.status != state or (services and container.record.service not in services):
+                continue
+            monitor = self._loop.containers.monitor
+            await self._loop.run(monitor.resume if thaw else monitor.pause, container.id)
+            event = self._loop.event(
+                f"Container {container.record.name}",
+                events.Status.DONE,
+                "Unpaused" if thaw else "Paused",
+                service=container.record.service,
+            )
+            send({"event": event.to_json()})
+        return {}
+
+    # -- one-off containers ------------------------------------------------------------------------------------
+
+    async def _run(self, params: Params, send: Send) -> Any:
+        environment = desired.from_json(
+            {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
+        )
+        name = str(params["service"])
+        if not params.get("no_deps") and environment.services[name].get("depends_on"):
+            await self._up({**params, "services": list(environment.services[name]["depends_on"])}, send)
+        images = await self._images(environment, [name], send)
+        todo = await self._networks_and_volumes(environment, name, images)
+        await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
+        changed = planning.one_off(environment, name, params)
+        suffix = os.urandom(6).hex()
+        wish = making.Wish(
+            service=name,
+            number=1,
+            name=params.get("name") or f"{self._loop.project.name}-{name}-run-{suffix}",
+            oneoff=True,
+            labels=dict(params.get("labels") or {}),
+        )
+        builder = mounts.Builder(changed, self._loop.containers.volumes)
+        container = await self._loop.create_container(changed, wish, images[name], builder)
+        container.remove_at_end = bool(params.get("auto_remove"))
+        try:
+            await self._loop.make_process(container)
+            if params.get("start", True):
+                await self._loop.let_go(container)
+        except BaseException:
+            await self._loop.remove_container(container, volumes=True)
+            raise
+        return {"id": container.id, "name": container.record.name}
+
+    async def _networks_and_volumes(
+        self, environment: desired.Environment, name: str, images: Mapping[str, image_store.Image]
+    ) -> plan.Plan:
+        """What a one-off container of the service needs and is not there."""
+        wanted = await self._loop.run(planning.wanted, environment, images)
+        observed = await self._loop.observe(environment)
+        todo = planner.plan_up(wanted, observed, planning.options({"services": [name], "no_deps": True}))
+        kinds = {plan.Type.NETWORK_CREATE, plan.Type.VOLUME_CREATE}
+        return plan.Plan(operations=tuple(step for step in todo.operations if step.type in kinds))
+
+    async def _run_start(self, params: Params, send: Send) -> Any:
+        container = self._loop.live.get(str(params["id"]))
+        if container is None:
+            raise errors.ContainerError("the container is gone")
+        await self._loop.let_go(container)
+        return {}
+
+    async def _remove(self, params: Params, send: Send) -> Any:
+        for container_id in params.get("ids") or ():
+            container = self._loop.live.get(container_id)
+            if container is not None:
+                await self._loop.stop_container(container, timeout=0.0)
+                await self._loop.remove_container(container, volumes=bool(params.get("volumes")))
+        return {}
+
+
+def _emitter(send: Send) -> Callable[[events.Event], None]:
+    return lambda event: send({"event": event.to_json()})
