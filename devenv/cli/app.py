@@ -247,10 +247,34 @@ def preload() -> None:
     for name, entry in commands.COMMANDS.items():
         if _exists(entry):
             load(name, entry)
-    for module in ("context", "inventory", "operate", "logview", "display.tty", "display.plain"):
-        importlib.import_module(f"devenv.cli.{module}")
-    for name in ("devenv.spec.loader", "devenv.runtime.exec", "devenv.runtime.logs"):
+    for module in _PRELOADED:
         try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+
+
+# What commands import inside their bodies.
+_PRELOADED = (
+    "devenv.cli.attached",
+    "devenv.cli.attachment",
+    "devenv.cli.context",
+    "devenv.cli.display.jsonl",
+    "devenv.cli.display.plain",
+    "devenv.cli.display.quiet",
+    "devenv.cli.display.tty",
+    "devenv.cli.inventory",
+    "devenv.cli.logview",
+    "devenv.cli.operate",
+    "devenv.network.portproxy_client",
+    "devenv.reconcile.record",
+    "devenv.reconcile.restart",
+    "devenv.runtime.exec",
+    "devenv.runtime.logs",
+    "devenv.runtime.monitor_client",
+    "devenv.runtime.signals",
+    "devenv.runtime.state",
+    "devenv.spec.loader",
+    "devenv.supervisor.client",
+)

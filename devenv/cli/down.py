@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from devenv.cli import context, formats, operate, options, terminal
+from devenv.cli.display import sink
 
 
 def command(
@@ -35,4 +36,7 @@ def command(
         "remove_orphans": remove_orphans or os.environ.get("COMPOSE_REMOVE_ORPHANS") in {"1", "true"},
         "timeout": seconds,
     }
-    operate.perform(given, project, "down", params)
+    params["dry_run"] = given.dry_run
+    result = operate.request(operate.ensure(project), "down", params, show=sink.choose(given))
+    if given.dry_run:
+        print((result or {}).get("plan", ""), end="")

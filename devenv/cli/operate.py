@@ -66,7 +66,7 @@ def refuse_dry_run(given: options.Globals, op: str) -> None:
     """Doing it after all would be the worst answer to `--dry-run`."""
     if given.dry_run:
         raise errors.UsageError(
-            f"`--dry-run` is not built yet for `{op}`", hint="`up`, `create`, `scale` and `plan` understand it"
+            f"`--dry-run` is not built yet for `{op}`", hint="`up`, `create`, `scale` and `down` understand it"
         )
 
 

@@ -39,6 +39,6 @@ def command(
     request = bringup.params(given, project, wishes)
     result = operate.request(operate.ensure(project), "up", request, show=sink.choose(quiet)) or {}
     if format == "json":
-        print(json.dumps(result.get("operations_json", result), indent=2))
+        print(json.dumps(result.get("steps", {}), indent=2))
     else:
         print(result.get("plan", ""), end="")

@@ -15,12 +15,6 @@ HEAVY = ("pydantic", "networkx", "pyroute2", "yaml", "rich", "watchdog", "asynci
 VERSION = "import os; from devenv.cli import app; os._exit(app.main(['version']))"
 
 
-@pytest.fixture(autouse=True)
-def own_trees(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEVENV_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("DEVENV_RUNTIME_DIR", str(tmp_path / "run"))
-
-
 def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let `devenv version` raise ``error``."""
 
