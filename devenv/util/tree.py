@@ -20,9 +20,13 @@ _Name = str | bytes
 
 def remove(path: str) -> None:
     """Remove whatever is at ``path``, if anything is. Mount points are not entered: ``OSError`` with EBUSY says so."""
-    parent = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder, name = os.path.split(os.path.abspath(path))
     try:
-        remove_at(parent, os.path.basename(os.path.abspath(path)))
+        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        remove_at(parent, name)
     except FileNotFoundError:
         pass
     finally:
