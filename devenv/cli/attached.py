@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -49,26 +50,28 @@ class _Session:
         self._began = time.time()
         self._ids: set[str] = set()
         self._services: list[str] = []
+        self._logs: logview.Background | None = None
         self._ended: dict[str, int] = {}  # container -> exit code, in the order in which they ended
 
     def run(self) -> int:
-        logs: logview.Background | None = None
         with _gentle_end():
             try:
                 result = bringup.bring_up(self._given, self._project, self._wishes, title="up")
                 self._remember(result)
-                logs = self._follow()
-                aborted = self._watch(logs)
+                aborted = self._watch(self._follow())
                 if not aborted:
                     return self._exit_code(0)
                 self._stop()
                 return self._exit_code(next(iter(self._ended.values()), 0))
             except KeyboardInterrupt:
+                if self._logs is not None and self._logs.failed is not None:
+                    self._stop()
+                    return report.BROKEN_PIPE
                 self._interrupted()
                 return report.INTERRUPTED
             finally:
-                if logs is not None:
-                    logs.finish()
+                if self._logs is not None:
+                    self._logs.finish()
 
     def _remember(self, result: dict[str, Any]) -> None:
         containers = result.get("containers") or []
@@ -96,18 +99,20 @@ class _Session:
         self._printer = printer
         names = ", ".join(terminal.visible(item.label) for item in shown)
         print(f"Attaching to {names}" if names else "Attached to no logs", file=sys.stderr, flush=True)
-        logs = logview.Background(printer, since=self._began)
+        # The main thread waits for the supervisor; a signal is what wakes it.
+        waiting = threading.get_ident()
+        self._logs = logview.Background(
+            printer, since=self._began, on_failure=lambda: signal.pthread_kill(waiting, signal.SIGTERM)
+        )
         for item in shown:
-            logs.follow(item)
-        return logs
+            self._logs.follow(item)
+        return self._logs
 
     # -- watching -----------------------------------------------------------------------------------------------
 
     def _watch(self, logs: logview.Background) -> bool:
         """Until all have ended (False) or one that ends has to take the others along (True)."""
         for message in watching.changes(self._project):
-            if logs.failed is not None:
-                raise BrokenPipeError
             current = self._look()
             for item in current:
                 if self._is_shown(item) and item.record.id not in self._ids:

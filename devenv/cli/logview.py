@@ -14,7 +14,7 @@ import queue
 import select
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from devenv.cli import inventory, table, terminal
@@ -95,8 +95,10 @@ def _write(stream: TextIO, data: bytes) -> None:
 class Background:
     """Prints what containers write, on a thread of its own, while a command does something else."""
 
-    def __init__(self, printer: Printer, *, since: float | None) -> None:
+    def __init__(self, printer: Printer, *, since: float | None, on_failure: Callable[[], None] = lambda: None) -> None:
+        """``on_failure`` is called, on that thread, when nobody reads what is printed any more."""
         self._printer = printer
+        self._on_failure = on_failure
         self._since = since
         self._orders: queue.SimpleQueue[tuple[inventory.Container, str | None]] = queue.SimpleQueue()
         self._containers: dict[str, inventory.Container] = {}
@@ -143,8 +145,8 @@ class Background:
                 self._print(follower.discard(key))
             self._printer.flush()
         except (OSError, ValueError) as error:
-            # The reader has gone away: the command learns of it when it looks next.
             self.failed = error
+            self._on_failure()
         finally:
             follower.close()
 

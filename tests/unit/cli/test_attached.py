@@ -171,3 +171,13 @@ def test_an_interrupt_while_it_comes_up(scene: Scene) -> None:
     scene.supervisor.answers["up"] = [lambda: signal.raise_signal(signal.SIGINT)]
     assert scene.run() == 130
     assert scene.asked() == ["up", "stop"]
+
+
+def test_a_reader_that_goes_away_is_an_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(attached.logview.Printer, "line", broken)
+    scene.supervisor.answers["subscribe"] += [signal.pause]
+    assert scene.run() == 141
+    assert scene.asked() == ["up", "subscribe", "stop"]
