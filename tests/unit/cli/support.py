@@ -13,7 +13,7 @@ from devenv.reconcile import record
 PROJECT_ID = "shop-12345678"
 
 
-def made(name: str, **more: Any) -> record.Record:
+def made(name: str, /, **more: Any) -> record.Record:
     service, _, number = name.rpartition("-")
     values: dict[str, Any] = {
         "id": name.encode().hex().ljust(64, "0"),
@@ -43,7 +43,7 @@ def made(name: str, **more: Any) -> record.Record:
 
 
 def container(
-    name: str, state: str = "running", *, folder: pathlib.Path | str = "", **more: Any
+    name: str, /, state: str = "running", *, folder: pathlib.Path | str = "", **more: Any
 ) -> inventory.Container:
     values: dict[str, Any] = {
         "pid": None,
