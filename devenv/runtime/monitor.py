@@ -34,8 +34,8 @@ Reply = dict[str, Any]
 Later = Callable[[Reply], None]
 
 
-class Deadline(Exception):
-    """Set up took too long."""
+class Deadline(errors.ContainerError):
+    """Something that takes milliseconds took far too long."""
 
 
 class Monitor:
@@ -113,8 +113,6 @@ class Monitor:
             if pidfd is not None:
                 container.adopt(pidfd, escrow, limits)
                 backends.note(f"{name[:12]}: adopted, pid {pid}")
-                self.containers[name] = container
-                container.check(0)
             else:
                 self._bury(container, held, limits)
         protocol.close_all([held, *escrow.values()] if held >= 0 else list(escrow.values()))
@@ -243,9 +241,10 @@ class Monitor:
             with deadline(CREATE_SECONDS):
                 self._backend.start(container.created)
         except Exception as exc:
-            text = "starting took too long" if isinstance(exc, Deadline) else str(exc)
-            container.failure = (text, getattr(exc, "container_exit_code", None))
+            container.failure = (str(exc), getattr(exc, "container_exit_code", None))
             signal_process(container.pidfd, signal.SIGKILL)
+            if waiting.dies(container.pidfd):
+                container.check(loops.READ)
             raise
         container.started()
         self._emit("start", container.id)
@@ -458,6 +457,8 @@ class Monitor:
             container = next((c for c in self.containers.values() if c.alive and c.pid == found.si_pid), None)
             if container is not None:
                 container.check(loops.READ)
+                if container.alive:
+                    return  # it can't be told yet how it ended; its pidfd says when
             elif not self._executions.check_pid(found.si_pid):
                 with contextlib.suppress(ChildProcessError):
                     os.waitid(os.P_PID, found.si_pid, os.WEXITED | os.WNOHANG)
@@ -490,7 +491,7 @@ def deadline(seconds: float) -> Iterator[None]:
     """Raise ``Deadline`` in the middle of whatever system call waits. A forked child doesn't inherit the timer."""
 
     def ring(_number: int, _frame: FrameType | None) -> None:
-        raise Deadline
+        raise Deadline(f"given up after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)

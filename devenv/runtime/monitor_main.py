@@ -60,7 +60,8 @@ def run(arguments: list[str], backend: backends.Backend | None = None) -> int:
         _tell(options, HELD)
         return 0
     # A child on its way to be a container must not keep the lock of a monitor that was killed meanwhile.
-    os.register_at_fork(after_in_child=lambda: os.close(held))
+    locks = [held]
+    os.register_at_fork(after_in_child=lambda: protocol.close_all([locks.pop()] if locks else []))
     os.umask(0o022)
     reaper.set_child_subreaper()
     if backend is None:

@@ -1,4 +1,7 @@
-"""Bringing the supervisor back: who said hello as one and went without a bye has crashed, and containers need it."""
+"""Bringing the supervisor back: who said hello as one and went without a bye has crashed, and containers need it.
+
+What is started here is our child; it is reaped with all that the monitor inherits as a subreaper.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,6 @@ class Respawner:
         self._since = 0.0
         self._timer: loops.Timer | None = None
         self.present = False
-        self.children: set[int] = set()  # pids; they are reaped with the other strays
 
     def greeted(self) -> None:
         self.present = True
@@ -69,7 +71,6 @@ class Respawner:
         except OSError as exc:
             backend.note(f"the supervisor can't be started: {exc}")
         else:
-            self.children.add(pid)
             backend.note(f"started the supervisor again, pid {pid}")
         # Should it not say hello, this tries again.
         self._schedule()

@@ -69,11 +69,15 @@ def peek_stranger(pidfd: int, *, pid: int, start_time: int, reaped: bool) -> Exi
     return from_status(status)
 
 
-def dies(pidfd: int) -> bool:
-    """Whether it ends within a moment, as a child does that was to die with its parent, which is dead."""
+def ended(pidfd: int, *, within_ms: int = 0) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(_DYING_MS))
+    return bool(poll.poll(within_ms))
+
+
+def dies(pidfd: int) -> bool:
+    """Whether it ends within a moment, as a child does that was to die with its parent, which is dead."""
+    return ended(pidfd, within_ms=_DYING_MS)
 
 
 def stat_fields(pid: int) -> list[bytes] | None:

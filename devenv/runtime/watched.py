@@ -175,7 +175,7 @@ class Container:
 
     def check(self, mask: int) -> None:
         """Its pidfd is readable: it has ended. Called for nothing, it does nothing."""
-        if not self.alive:
+        if not self.alive or not waiting.ended(self.pidfd):
             return
         if self._adopted:
             reaped = bool(mask & loops.HANGUP)
@@ -188,7 +188,11 @@ class Container:
                 self._loop.later(_REAP_SECONDS, lambda: self.check(loops.HANGUP))
                 return
         else:
-            found = waiting.peek_child(self.pidfd)
+            try:
+                found = waiting.peek_child(self.pidfd)
+            except ChildProcessError:
+                # Reaped already, by a creation that failed half-way.
+                found = waiting.peek_stranger(self.pidfd, pid=0, start_time=0, reaped=True)
             if found is None:
                 return
         self._drain()
