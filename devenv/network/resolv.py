@@ -107,7 +107,7 @@ def content(
     replacements: Sequence[str] = (),
     shares_host: bool = False,
 ) -> str:
-    """What to write for one container; ``shares_host`` is ``network_mode: host``, where the host's own file is right."""
+    """What to write for one container; ``shares_host`` is ``network_mode: host``, where the host's own is right."""
     if shares_host and not (dns or search or options) and os.path.exists(PATH):
         return _read([PATH])
     settings = parse(_read([PATH])) if shares_host else of_host(replacements)
