@@ -7,6 +7,8 @@ import os
 import struct
 from typing import NamedTuple
 
+from devenv.linux.libc import check, libc
+
 IN_MODIFY = 0x002
 IN_MOVED_FROM = 0x040
 IN_MOVED_TO = 0x080
@@ -20,10 +22,9 @@ IN_NONBLOCK = os.O_NONBLOCK
 IN_CLOEXEC = os.O_CLOEXEC
 
 _HEAD = struct.Struct("iIII")
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.inotify_init1.argtypes = (ctypes.c_int,)
-_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
-_libc.inotify_rm_watch.argtypes = (ctypes.c_int, ctypes.c_int)
+libc.inotify_init1.argtypes = (ctypes.c_int,)
+libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+libc.inotify_rm_watch.argtypes = (ctypes.c_int, ctypes.c_int)
 
 
 class Event(NamedTuple):
@@ -32,23 +33,16 @@ class Event(NamedTuple):
     name: str
 
 
-def _check(result: int, path: str | None = None) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return result
-
-
 def inotify_init1(flags: int) -> int:
-    return _check(_libc.inotify_init1(flags))
+    return check(libc.inotify_init1(flags))
 
 
 def inotify_add_watch(descriptor: int, path: str, mask: int) -> int:
-    return _check(_libc.inotify_add_watch(descriptor, os.fsencode(path), mask), path)
+    return check(libc.inotify_add_watch(descriptor, os.fsencode(path), mask), path)
 
 
 def inotify_rm_watch(descriptor: int, watch: int) -> None:
-    _check(_libc.inotify_rm_watch(descriptor, watch))
+    check(libc.inotify_rm_watch(descriptor, watch))
 
 
 def read(descriptor: int) -> list[Event]:

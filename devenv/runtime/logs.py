@@ -144,8 +144,8 @@ class Follower:
                 pass  # EMFILE: `wait` polls
 
     def fileno(self) -> int:
-        """Readable when there may be something new; -1 where inotify can't be had."""
-        return self._inotify
+        """Readable when there may be something new; -1 where inotify can't be had for all: then ask again by time."""
+        return self._inotify if self._watched() else -1
 
     def keys(self) -> list[str]:
         return list(self._readers)
@@ -196,7 +196,7 @@ class Follower:
 
     def wait(self, seconds: float) -> bool:
         """Until something may be new; False after ``seconds``."""
-        if self._inotify < 0 or len(self._watches) < len(self._readers):
+        if not self._watched():
             time.sleep(min(seconds, _POLL_SECONDS))
             return True
         poll = select.poll()
@@ -219,6 +219,9 @@ class Follower:
         if self._inotify >= 0:
             os.close(self._inotify)
             self._inotify = -1
+
+    def _watched(self) -> bool:
+        return self._inotify >= 0 and len(self._watches) >= len(self._readers)
 
     def _watch(self, key: str, container_dir: str) -> None:
         if self._inotify < 0:

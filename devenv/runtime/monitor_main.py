@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from devenv.linux import reaper
+from devenv.linux import process
 from devenv.runtime import backend as backends
 from devenv.runtime import monitor, protocol
 from devenv.util import lock, sockets
@@ -63,7 +63,7 @@ def run(arguments: list[str], backend: backends.Backend | None = None) -> int:
     locks = [held]
     os.register_at_fork(after_in_child=lambda: protocol.close_all([locks.pop()] if locks else []))
     os.umask(0o022)
-    reaper.set_child_subreaper()
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     if backend is None:
         from devenv.runtime import backend_runtime
 
