@@ -93,7 +93,9 @@ def load_all(where: paths.Paths, project_id: str | None = None) -> list[Record]:
         names = os.listdir(f"{where.data}/containers")
     except FileNotFoundError:
         return []
-    records = [record for name in names if (record := load(where, name)) is not None]
+    # A name with a dot is a container that is being made or removed: see devenv.reconcile.containers.
+    whole = (name for name in names if not name.startswith("."))
+    records = [record for name in whole if (record := load(where, name)) is not None]
     if project_id is not None:
         records = [record for record in records if record.project_id == project_id]
     return sorted(records, key=lambda record: (record.project, record.service, record.oneoff, record.number))
