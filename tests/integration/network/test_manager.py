@@ -1,0 +1,275 @@
+"""Networks for real: containers that reach each other, and those that must not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from devenv import errors
+from devenv.network import bridge, manager, types
+from devenv.util import paths
+from tests.support import netlab
+
+Make = Callable[[], netlab.Container]
+Project = Callable[[str], manager.NetworkManager]
+
+
+def default(name: str = "shop_default", **wishes: object) -> types.NetworkSpec:
+    return types.NetworkSpec(name=name, **wishes)  # type: ignore[arg-type]
+
+
+def join(one: manager.NetworkManager, box: netlab.Container, *networks: str) -> list[types.Endpoint]:
+    return one.attach(box.id, box.pid, [types.EndpointSpec(network=name) for name in networks or ("shop_default",)])
+
+
+def shell(command: str) -> str:
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+
+
+def test_containers_of_a_network_reach_each_other_and_the_gateway(project: Project, container: Make) -> None:
+    shop = project("shop")
+    network = shop.ensure(default(enable_ipv6=True))
+    one, two = container(), container()
+    (first,), (second,) = join(shop, one), join(shop, two)
+    assert first.ipv4 != second.ipv4
+    for address in (second.ipv4, second.ipv6, first.ipv4, "127.0.0.1", *network.gateways):
+        assert one.run(lambda address=address: netlab.reaches(address)), address
+
+
+def test_a_restarted_container_keeps_its_addresses(project: Project, container: Make) -> None:
+    shop = project("shop")
+    shop.ensure(default())
+    one, two = container(), container()
+    before = join(shop, one)
+    assert join(shop, one) == before
+    again = shop.attach(one.id, two.pid, [types.EndpointSpec(network="shop_default")])
+    assert again == before
+    assert two.run(lambda: netlab.reaches(before[0].gateway))
+
+
+def test_an_address_is_free_again_when_its_container_is_removed(project: Project, container: Make) -> None:
+    shop = project("shop")
+    shop.ensure(default())
+    one, two = container(), container()
+    (before,) = join(shop, one)
+    shop.release(one.id)
+    assert join(shop, two)[0].ipv4 == before.ipv4
+
+
+def test_a_new_manager_knows_what_the_last_one_did(project: Project, container: Make) -> None:
+    network = project("shop").ensure(default())
+    one = container()
+    (before,) = join(project("shop"), one)
+    later = project("shop")
+    assert later.ensure(default()).bridge == network.bridge
+    assert join(later, one) == [before]
+
+
+def test_a_bridge_deleted_under_us_comes_back_with_its_containers(project: Project, container: Make) -> None:
+    shop = project("shop")
+    network = shop.ensure(default())
+    one, two = container(), container()
+    join(shop, one)
+    (second,) = join(shop, two)
+    shell(f"ip link del {network.bridge}")
+    assert not one.run(lambda: netlab.reaches(second.ipv4))
+    shop.ensure(default())
+    # The question for the neighbour's address that went unanswered is repeated after a second.
+    assert one.run(lambda: netlab.reaches(second.ipv4, patience=5))
+    assert one.run(lambda: netlab.reaches(network.gateways[0]))
+
+
+def test_networks_and_projects_do_not_reach_each_other(project: Project, container: Make) -> None:
+    shop, blog = project("shop"), project("blog")
+    shop.ensure(default())
+    shop.ensure(default("shop_back"))
+    blog.ensure(default("blog_default"))
+    one, two, three = container(), container(), container()
+    (first,) = join(shop, one)
+    (second,) = join(shop, two, "shop_back")
+    (third,) = join(blog, three, "blog_default")
+    assert not one.run(lambda: netlab.reaches(second.ipv4))
+    assert not one.run(lambda: netlab.reaches(third.ipv4))
+    assert not three.run(lambda: netlab.reaches(first.ipv4))
+
+
+class Outside:
+    """A machine beyond this one: a namespace behind a link, with no route back to any container."""
+
+    def __init__(self, box: netlab.Container) -> None:
+        shell(f"ip link add up0 type veth peer name up0 netns {box.pid}; ip addr add 198.51.100.1/24 dev up0")
+        shell("ip link set up0 up")
+        box.shell("ip link set lo up; ip addr add 198.51.100.2/24 dev up0; ip link set up0 up")
+        shell("ip route add default via 198.51.100.2")
+        self.box = box
+
+
+def test_outbound_traffic_is_masqueraded_and_nobody_comes_in(project: Project, container: Make) -> None:
+    outside = Outside(container())
+    shop = project("shop")
+    network = shop.ensure(default())
+    one = container()
+    (first,) = join(shop, one)
+    listener = outside.box.run(lambda: socket.create_server(("198.51.100.2", 8000)))
+    with listener:
+        assert one.run(lambda: netlab.reaches("198.51.100.2", 8000))
+        listener.settimeout(5)
+        connection, peer = listener.accept()
+        connection.close()
+        assert peer[0] == "198.51.100.1"
+    outside.box.shell(f"ip route add {network.subnets[0].subnet} via 198.51.100.1")
+    assert not outside.box.run(lambda: netlab.reaches(first.ipv4))
+
+
+def test_rules_flushed_by_somebody_are_written_again(project: Project, container: Make) -> None:
+    outside = Outside(container())
+    shop = project("shop")
+    shop.ensure(default())
+    one = container()
+    join(shop, one)
+    shell("nft flush ruleset")
+    assert not one.run(lambda: netlab.reaches("198.51.100.2"))
+    shop.ensure(default())
+    assert one.run(lambda: netlab.reaches("198.51.100.2"))
+    assert outside.box.process.poll() is None
+
+
+def test_an_internal_network_leads_nowhere(project: Project, container: Make) -> None:
+    Outside(container())
+    shop = project("shop")
+    shop.ensure(default(internal=True))
+    one, two = container(), container()
+    (first,), (second,) = join(shop, one), join(shop, two)
+    assert first.gateway == ""
+    assert one.run(lambda: netlab.reaches(second.ipv4))
+    assert not one.run(lambda: netlab.reaches("198.51.100.2"))
+    # Also not when the container finds itself a route.
+    one.shell(f"ip route add default via {shop.list()[0].gateways[0]}")
+    assert not one.run(lambda: netlab.reaches("198.51.100.2"))
+
+
+def test_interfaces_are_ordered_and_one_gateway_is_the_default(project: Project, container: Make) -> None:
+    shop = project("shop")
+    for name in ("shop_a", "shop_b", "shop_c"):
+        shop.ensure(default(name))
+    one = container()
+    found = shop.attach(
+        one.id,
+        one.pid,
+        [
+            types.EndpointSpec(network="shop_a"),
+            types.EndpointSpec(network="shop_b", gw_priority=1, mac="02:00:00:00:00:07"),
+            types.EndpointSpec(network="shop_c", priority=10, interface_name="lan"),
+        ],
+    )
+    assert [(item.network, item.interface, bool(item.gateway)) for item in found] == [
+        ("shop_c", "lan", False),
+        ("shop_a", "eth0", False),
+        ("shop_b", "eth1", True),
+    ]
+    assert f"default via {found[2].gateway} dev eth1" in one.shell("ip route")
+    assert "02:00:00:00:00:07" in one.shell("ip link show eth1")
+
+
+def test_network_mode_none_has_a_loopback_and_nothing_else(project: Project, container: Make) -> None:
+    one = container()
+    project("shop").loopback(one.pid)
+    assert one.run(lambda: netlab.reaches("127.0.0.1"))
+    assert one.run(lambda: [name for _, name in socket.if_nameindex()]) == ["lo"]
+
+
+def test_subnets_keep_away_from_what_the_machine_routes(project: Project) -> None:
+    shell("ip link add vpn type bridge; ip link set vpn up; ip route add 172.16.0.0/12 dev vpn table 51820")
+    network = project("shop").ensure(default())
+    assert network.subnets[0].subnet == "192.168.0.0/20"
+
+
+def test_an_external_network_is_another_projects(project: Project, container: Make) -> None:
+    project("shop").ensure(default())
+    blog = project("blog")
+    blog.ensure(default(external=True))
+    one, two = container(), container()
+    join(project("shop"), one)
+    (second,) = join(blog, two)
+    assert one.run(lambda: netlab.reaches(second.ipv4))
+    with pytest.raises(errors.NetworkError, match="external and does not exist"):
+        blog.ensure(default("nobodys", external=True))
+
+
+def test_removing_leaves_nothing_behind(project: Project, container: Make, where: paths.Paths) -> None:
+    shop = project("shop")
+    shop.ensure(default())
+    one = container()
+    join(shop, one)
+    with pytest.raises(errors.NetworkError, match="in use by 1 container"):
+        shop.remove("shop_default")
+    shop.release(one.id)
+    one.end()
+    shop.remove("shop_default")
+    shop.remove("shop_default")
+    shop.shutdown()
+    assert shell("ip -o link").count("\n") == 1
+    assert shell("nft list ruleset") == ""
+    assert os.listdir(f"{where.data}/networks") == [".lock"]
+
+
+def test_pruning_drops_what_no_record_owns(project: Project, container: Make, where: paths.Paths) -> None:
+    shop = project("shop")
+    network = shop.ensure(default())
+    one = container()
+    join(shop, one)
+    os.rmdir(where.container(one.id))
+    shop.prune()
+    assert shop.list()[0].allocations == {}
+    os.unlink(f"{where.networks('shop-00000000')}/shop_default.json")
+    shop.prune()
+    assert bridge.index_of(network.bridge) is None
+
+
+def test_changed_wishes_remake_an_unused_network_and_refuse_a_used_one(project: Project, container: Make) -> None:
+    shop = project("shop")
+    shop.ensure(default())
+    wish = default(pools=(types.Pool(subnet="10.77.0.0/24"),))
+    assert shop.diverged(wish)
+    assert shop.ensure(wish).gateways == ("10.77.0.1",)
+    join(shop, container())
+    with pytest.raises(errors.NetworkError, match="in use"):
+        shop.ensure(default())
+
+
+def test_many_callers_at_once_get_addresses_of_their_own(project: Project, container: Make) -> None:
+    shop = project("shop")
+    shop.ensure(default())
+    boxes = [container() for _ in range(20)]
+    found: list[types.Endpoint] = []
+    threads = [threading.Thread(target=lambda box=box: found.extend(join(shop, box))) for box in boxes]
+    before = len(os.listdir("/proc/self/fd"))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({item.ipv4 for item in found}) == 20
+    # The network thread's own: a descriptor of its namespace, a netlink socket and what asyncio wants for it.
+    assert len(os.listdir("/proc/self/fd")) <= before + 8
+    assert [thread.name for thread in threading.enumerate()].count("network") == 1
+
+
+def test_a_driver_that_is_not_built_in_is_said_so(project: Project) -> None:
+    with pytest.raises(errors.NetworkError, match="`macvlan`, which is not built in yet"):
+        project("shop").ensure(default(driver="macvlan"))
+
+
+def test_bridge_name_and_mtu_are_the_specs(project: Project, container: Make) -> None:
+    shop = project("shop")
+    network = shop.ensure(
+        default(driver_opts={manager.OPTION_BRIDGE: "shop0", manager.OPTION_MTU: "1400"}),
+    )
+    one = container()
+    join(shop, one)
+    assert network.bridge == "shop0"
+    assert "mtu 1400" in one.shell("ip link show eth0")
