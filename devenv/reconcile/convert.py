@@ -16,6 +16,7 @@ from devenv import errors
 from devenv.image import config as image_config
 from devenv.reconcile import restart, units
 from devenv.runtime import bundle, signals
+from devenv.runtime import resources as resources_
 from devenv.volume import tmpfs
 
 Service = Mapping[str, Any]
@@ -133,13 +134,13 @@ def healthcheck(service: Service, image: image_config.ImageConfig) -> dict[str, 
     return {**base, "test": list(test)}
 
 
-def resources(service: Service) -> bundle.Resources:
+def resources(service: Service) -> resources_.Resources:
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
     cpus = service.get("cpus") or limits.get("cpus")
     memory = service.get("mem_limit") or limits.get("memory")
     pids = service.get("pids_limit") or limits.get("pids")
-    return bundle.Resources(
+    return resources_.Resources(
         memory=size(memory),
         memory_swap=size(service.get("memswap_limit")),
         memory_reservation=size(service.get("mem_reservation") or reservations.get("memory")),

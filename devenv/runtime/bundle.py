@@ -1,0 +1,200 @@
+"""A container, described: options in, an OCI runtime-spec 1.2 ``config.json`` out.
+
+What the specification has no words for travels as annotations, all of them ours and all of them optional:
+
+    dev.devenv.rootfs   the overlays and binds that make up the root, mounted only inside the container's namespace
+    dev.devenv.user     a user by name, and additional groups by name; resolved against the image when it starts
+    dev.devenv.init     a first process of ours that reaps and passes signals on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from devenv.runtime import capabilities, resources
+
+ROOTFS = "dev.devenv.rootfs"
+USER = "dev.devenv.user"
+INIT = "dev.devenv.init"
+
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+# Docker's, for a network namespace of the container's own.
+NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
+
+
+class Overlay(NamedTuple):
+    target: str
+    lower: tuple[str, ...]  # the topmost first
+    upper: str
+    work: str
+
+
+class Rootfs(NamedTuple):
+    overlays: tuple[Overlay, ...]  # the first one is the root
+    binds: tuple[tuple[str, str], ...] = ()  # source, target; read-only
+
+
+class Mount(NamedTuple):
+    type: str
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+
+class Device(NamedTuple):
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+class Options(NamedTuple):
+    args: tuple[str, ...]
+    rootfs: Rootfs
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    additional_groups: tuple[str, ...] = ()
+    terminal: bool = False
+    hostname: str = ""
+    domainname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    readonly: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = True
+    unmask: bool = False
+    rlimits: Mapping[str, tuple[int, int]] = {}  # nofile -> soft, hard; -1 for no limit
+    sysctls: Mapping[str, str] = {}
+    network: str = ""  # "" for a new namespace, host, or the path of one
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    cgroup: str = ""
+    resources: resources.Resources = resources.Resources()
+    oom_score_adj: int | None = None
+    devices: tuple[Device, ...] = ()
+    init: bool = False
+    cgroup_path: str = ""  # relative to devenv's own place in each hierarchy
+    shm_size: int = 64 * 1024 * 1024
+    annotations: Mapping[str, str] = {}
+
+
+def build(options: Options) -> dict[str, Any]:
+    """The bundle's ``config.json``. Raises ``ContainerError`` for a capability or a limit that doesn't exist."""
+    names = list(capabilities.select(options.cap_add, options.cap_drop, privileged=options.privileged))
+    process: dict[str, Any] = {
+        "terminal": options.terminal,
+        "user": {"uid": 0, "gid": 0, "umask": 0o022},
+        "args": list(options.args),
+        "env": list(options.env),
+        "cwd": options.cwd,
+        "capabilities": {
+            "bounding": names,
+            "effective": names,
+            "permitted": names,
+            "inheritable": [],
+            "ambient": [],
+        },
+        "noNewPrivileges": options.no_new_privileges,
+        "rlimits": [
+            {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+            for name, (soft, hard) in sorted(options.rlimits.items())
+        ],
+    }
+    if options.oom_score_adj is not None:
+        process["oomScoreAdj"] = options.oom_score_adj
+    masks = not (options.privileged or options.unmask)
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(options),
+        "sysctl": {**({} if options.network else NETWORK_SYSCTLS), **options.sysctls},
+        "resources": resources.to_oci(options.resources),
+        "cgroupsPath": options.cgroup_path,
+        "devices": [
+            {"path": device.target, "x-devenv-source": device.source, "x-devenv-access": device.permissions}
+            for device in options.devices
+        ],
+        "maskedPaths": list(MASKED) if masks else [],
+        "readonlyPaths": list(READONLY) if masks else [],
+        "rootfsPropagation": "rprivate",
+    }
+    config: dict[str, Any] = {
+        "ociVersion": "1.2.1",
+        "process": process,
+        "root": {"path": "rootfs", "readonly": options.readonly},
+        "mounts": _mounts(options),
+        "linux": linux,
+        "annotations": _annotations(options),
+    }
+    if options.hostname:
+        config["hostname"] = options.hostname
+    if options.domainname:
+        config["domainname"] = options.domainname
+    return config
+
+
+def _namespaces(options: Options) -> list[dict[str, str]]:
+    found = [{"type": "mount"}]
+    for kind, mode in (
+        ("pid", options.pid),
+        ("network", options.network),
+        ("ipc", options.ipc),
+        ("uts", options.uts),
+        ("cgroup", options.cgroup),
+    ):
+        if mode != "host":
+            found.append({"type": kind, "path": mode} if mode else {"type": kind})
+    return found
+
+
+def _mounts(options: Options) -> list[dict[str, Any]]:
+    read_only = [] if options.privileged else ["ro"]
+    system = [
+        Mount("proc", "proc", "/proc", ("nosuid", "noexec", "nodev")),
+        Mount("tmpfs", "tmpfs", "/dev", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        Mount(
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        ),
+        Mount("sysfs", "sysfs", "/sys", ("nosuid", "noexec", "nodev", *read_only)),
+        Mount("cgroup", "cgroup", "/sys/fs/cgroup", ("nosuid", "noexec", "nodev", *read_only)),
+        Mount("mqueue", "mqueue", "/dev/mqueue", ("nosuid", "noexec", "nodev")),
+        Mount("tmpfs", "shm", "/dev/shm", ("nosuid", "noexec", "nodev", "mode=1777", f"size={options.shm_size}")),
+    ]
+    own = {mount.target.rstrip("/") for mount in options.mounts}
+    chosen = [mount for mount in system if mount.target not in own or mount.target in {"/proc", "/dev", "/sys"}]
+    return [
+        {"destination": mount.target, "type": mount.type, "source": mount.source, "options": list(mount.options)}
+        for mount in (*chosen, *options.mounts)
+    ]
+
+
+def _annotations(options: Options) -> dict[str, str]:
+    rootfs = {
+        "overlays": [overlay._asdict() for overlay in options.rootfs.overlays],
+        "binds": [list(pair) for pair in options.rootfs.binds],
+    }
+    return {
+        **options.annotations,
+        ROOTFS: json.dumps(rootfs),
+        USER: json.dumps({"user": options.user, "groups": list(options.additional_groups)}),
+        **({INIT: "true"} if options.init else {}),
+    }

@@ -1,0 +1,53 @@
+"""Limits, in the units of the OCI runtime specification's ``linux.resources``. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Resources(NamedTuple):
+    memory: int | None = None  # bytes
+    memory_swap: int | None = None  # bytes of memory and swap together; -1 for no limit
+    memory_reservation: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    nano_cpus: int | None = None  # a billionth of a processor
+    cpu_quota: int | None = None  # microseconds a period
+    cpu_period: int | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    pids: int | None = None
+
+
+def to_oci(limits: Resources) -> dict[str, Any]:
+    memory = {
+        "limit": limits.memory,
+        # Docker: with a memory limit and no word of swap, as much swap again.
+        "swap": limits.memory_swap
+        if limits.memory_swap is not None
+        else (limits.memory * 2 if limits.memory and limits.memory > 0 else None),
+        "reservation": limits.memory_reservation,
+        "swappiness": limits.memory_swappiness,
+        "disableOOMKiller": limits.oom_kill_disable or None,
+    }
+    quota, period = limits.cpu_quota, limits.cpu_period
+    if limits.nano_cpus:
+        period = period or 100_000
+        quota = limits.nano_cpus * period // 1_000_000_000
+    cpu = {
+        "quota": quota,
+        "period": period,
+        "shares": limits.cpu_shares,
+        "cpus": limits.cpuset_cpus or None,
+    }
+    found: dict[str, Any] = {}
+    for name, values in (("memory", memory), ("cpu", cpu), ("pids", {"limit": limits.pids})):
+        given = {key: value for key, value in values.items() if value is not None}
+        if given:
+            found[name] = given
+    return found
+
+
+def shares_to_weight(shares: int) -> int:
+    """cgroup v1's 2…262144 onto v2's 1…10000, as the OCI runtimes convert."""
+    return 1 if shares <= 2 else min(10000, 1 + ((shares - 2) * 9999) // 262142)
