@@ -12,7 +12,7 @@ from typing import Any
 
 from devenv import errors
 from devenv.graph import traversal
-from devenv.reconcile import gates, observed, plan, planner
+from devenv.reconcile import gates, observed, plan, steps
 
 
 def plan_down(
@@ -64,7 +64,7 @@ def plan_kill(there: observed.Observed, *, services: Iterable[str] = (), signal:
     for each in running:
         builder.add(
             plan.Type.CONTAINER_KILL,
-            planner.resource(each),
+            steps.resource(each),
             "asked for",
             service=each.service,
             number=each.number,
@@ -185,9 +185,7 @@ def _stop(
         for each in by_service[name]:
             if each.active:
                 why = cause if isinstance(cause, str) else cause[each.id]
-                stops[each.id] = planner.add_stop(
-                    builder, each, why, timeout=timeout, after_ended=before, resumes=resumes
-                )
+                stops[each.id] = steps.stop(builder, each, why, timeout=timeout, after_ended=before, resumes=resumes)
                 mine.append(stops[each.id])
         over[name] = mine or before
     return stops
@@ -203,9 +201,7 @@ def _remove(
 ) -> dict[str, str]:
     order = traversal.reverse_order(_depends_on(containers))
     return {
-        each.id: planner.add_remove(
-            builder, each, cause, after=[stops[each.id]] if each.id in stops else [], volumes=volumes
-        )
+        each.id: steps.remove(builder, each, cause, after=[stops[each.id]] if each.id in stops else [], volumes=volumes)
         for each in _in_order(containers, order)
     }
 
@@ -282,7 +278,7 @@ def _start(
                 continue
             operation = builder.add(
                 plan.Type.CONTAINER_START,
-                planner.resource(each),
+                steps.resource(each),
                 causes[each.id],
                 after=[*after, *([stops[each.id]] if each.id in stops else [])],
                 after_ended=after_ended,

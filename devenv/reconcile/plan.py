@@ -64,6 +64,7 @@ class Operation:
             value = getattr(self, field.name)
             if field.name in always or value != field.default:
                 found[field.name] = list(value) if isinstance(value, tuple) else value
+        found["type"] = str(self.type)
         return found
 
 

@@ -1,7 +1,7 @@
 """What has to be done so that what is there becomes what is desired. Pure: the same input gives the same plan.
 
 Here are the plans towards a spec: `plan_up`, and `plan_recover` for a supervisor that finds a half-done `up`. Those
-that need no spec (`plan_down`, `plan_stop`, …) are in `devenv.reconcile.lifecycle`.
+that need no spec (`plan_down`, `plan_stop`, …) are made in `devenv.reconcile.lifecycle`.
 
 A container that differs is replaced: the new one is made first, so that a failure to make it leaves the old one
 running; then the old one is stopped and removed and the new one started. What asked to follow it (`restart: true`)
@@ -16,7 +16,25 @@ from typing import Any, Literal
 
 from devenv import errors
 from devenv.graph import traversal
-from devenv.reconcile import gates, observed, plan
+from devenv.reconcile import gates, observed, plan, steps
+from devenv.reconcile.lifecycle import plan_down, plan_kill, plan_remove, plan_restart, plan_start, plan_stop
+
+__all__ = [
+    "Desired",
+    "DesiredNetwork",
+    "DesiredService",
+    "DesiredVolume",
+    "UpOptions",
+    "divergence",
+    "plan_down",
+    "plan_kill",
+    "plan_recover",
+    "plan_remove",
+    "plan_restart",
+    "plan_start",
+    "plan_stop",
+    "plan_up",
+]
 
 Recreate = Literal["diverged", "force", "never"]
 
@@ -130,7 +148,8 @@ class _Up:
         self.selected = self.roots if options.no_deps else traversal.closure(self.needs, self.roots)
         self.order = traversal.order(self.needs)
         self.work: dict[str, _Work] = {}
-        self.resources: dict[str, list[str]] = {}  # full name of a network or volume -> operations
+        self.made: dict[str, str] = {}  # full name of a network or volume -> the operation that creates it
+        self.remade: dict[str, str] = {}  # full name of a network -> the operation that creates it again
 
     def plan(self) -> plan.Plan:
         for name in self.order:
@@ -232,13 +251,13 @@ class _Up:
                 # A service that doesn't take part is not asked to follow with --no-deps either: its dependency is gone.
                 if terms[other].get("restart") and other in self.work and self.work[other].comes_again:
                     work.follows.add(other)
-            if work.follows:
-                again = "recreated" if self.work[min(work.follows)].recreated else "restarted"
-                cause = f"`{min(work.follows)}` is {again}"
             for each in work.kept:
                 attached = sorted(changed[network] for network in each.networks if network in changed)
-                if each.runs and (work.follows or attached):
-                    work.bounced[each.id] = (each, cause if work.follows else f"network `{attached[0]}` changed")
+                if each.runs and attached:
+                    work.bounced[each.id] = (each, f"network `{attached[0]}` changed")
+                elif each.runs and work.follows:
+                    again = "recreated" if self.work[min(work.follows)].recreated else "restarted"
+                    work.bounced[each.id] = (each, f"`{min(work.follows)}` is {again}")
 
     def _diverged_networks(self) -> list[DesiredNetwork]:
         found = []
@@ -271,10 +290,9 @@ class _Up:
         for volume in self._used(self.desired.volumes, "volumes"):
             seen = there.get(volume.name)
             if seen is None:
-                made = self.builder.add(
+                self.made[volume.name] = self.builder.add(
                     plan.Type.VOLUME_CREATE, f"volume:{volume.key}", "there is none yet", name=volume.name
                 )
-                self.resources.setdefault(volume.name, []).append(made)
             elif seen.digest and volume.digest and seen.digest != volume.digest:
                 # Compose asks before it throws the data away; a plan can't ask.
                 self.builder.note(
@@ -286,19 +304,14 @@ class _Up:
         there = {network.name for network in self.there.networks}
         for network in self._used(self.desired.networks, "networks"):
             if network.name not in there:
-                made = self.builder.add(
+                self.made[network.name] = self.builder.add(
                     plan.Type.NETWORK_CREATE, f"network:{network.key}", "there is none yet", name=network.name
                 )
-                self.resources.setdefault(network.name, []).append(made)
 
     def _create(self) -> None:
         for name in self.order:
             work = self.work[name]
-            made_before = [
-                operation
-                for resource in (*work.service.networks, *work.service.volumes)
-                for operation in self.resources.get(resource, [])
-            ]
+            made_before = self._made_for(work)
             wanted = [(number, cause, "") for number, cause in work.created]
             wanted += [(each.number, cause, each.id) for each, cause in work.recreated]
             for number, cause, replaces in sorted(wanted):
@@ -332,7 +345,7 @@ class _Up:
 
     def _stop_one(self, work: _Work, container: observed.Container, cause: str, **parameters: Any) -> None:
         if container.active:
-            work.stops[container.id] = add_stop(
+            work.stops[container.id] = steps.stop(
                 self.builder, container, cause, timeout=self.options.timeout, **parameters
             )
 
@@ -340,17 +353,15 @@ class _Up:
         for name in self.order:
             work = self.work[name]
             for each, cause in sorted(work.removed, key=_first_by_number):
-                # The anonymous volumes of a replica that is not wanted any more are nobody's.
-                superseded = each.number in {kept.number for kept in work.kept}
-                work.removes[each.id] = add_remove(
-                    self.builder, each, cause, after=_of(work.stops, each), volumes=not superseded
+                work.removes[each.id] = steps.remove(
+                    self.builder, each, cause, after=_of(work.stops, each), volumes=False
                 )
             for each, cause in work.recreated:
-                work.removes[each.id] = add_remove(
+                work.removes[each.id] = steps.remove(
                     self.builder,
                     each,
                     cause,
-                    after=[*_of(work.stops, each), work.creates[each.number]],
+                    after=_of(work.stops, each) or [work.creates[each.number]],
                     volumes=self.options.renew_anonymous_volumes,
                 )
 
@@ -370,8 +381,8 @@ class _Up:
         found = {}
         for each in orphans:
             cause = "its service is not in the spec"
-            after = [add_stop(self.builder, each, cause, timeout=self.options.timeout)] if each.active else []
-            found[each.id] = add_remove(self.builder, each, cause, after=after, volumes=False)
+            after = [steps.stop(self.builder, each, cause, timeout=self.options.timeout)] if each.active else []
+            found[each.id] = steps.remove(self.builder, each, cause, after=after, volumes=False)
         return found
 
     def _remake_networks(self, networks: list[DesiredNetwork], orphans: Mapping[str, str]) -> None:
@@ -389,15 +400,14 @@ class _Up:
                     after.append(work.stops[each.id])
                 elif each.active:
                     cause = f"network `{network.key}` changed"
-                    after.append(add_stop(self.builder, each, cause, timeout=self.options.timeout))
-            made = self.builder.add(
+                    after.append(steps.stop(self.builder, each, cause, timeout=self.options.timeout))
+            self.remade[network.name] = self.builder.add(
                 plan.Type.NETWORK_RECREATE,
                 f"network:{network.key}",
                 "its definition changed",
                 after=after,
                 name=network.name,
             )
-            self.resources.setdefault(network.name, []).append(made)
 
     def _start(self) -> None:
         taking_part = {name for name, work in self.work.items() if name in self.selected or work.bounced}
@@ -412,8 +422,7 @@ class _Up:
             if not work.starts_something:
                 continue
             hard, soft = gate.before(name)
-            hard += [operation for network in work.service.networks for operation in self.resources.get(network, [])]
-            hard += [operation for volume in work.service.volumes for operation in self.resources.get(volume, [])]
+            hard += [self.remade[network] for network in work.service.networks if network in self.remade]
             for number, cause, container, before in sorted(self._starts_of(work), key=lambda start: start[0]):
                 operation = self.builder.add(
                     plan.Type.CONTAINER_START,
@@ -437,13 +446,17 @@ class _Up:
         for number, _ in work.created:
             found.append((number, "created", None, [work.creates[number], *superseded.get(number, [])]))
         for each, _ in work.recreated:
-            before = [work.creates[each.number], work.removes[each.id]]
-            found.append((each.number, "recreated", None, before))
+            # It was removed only after the new one had been made.
+            found.append((each.number, "recreated", None, [work.removes[each.id]]))
         for each, cause in work.started:
-            found.append((each.number, cause, each, superseded.get(each.number, [])))
+            found.append((each.number, cause, each, [*self._made_for(work), *superseded.get(each.number, [])]))
         for each, cause in work.bounced.values():
-            found.append((each.number, cause, each, _of(work.stops, each)))
+            found.append((each.number, cause, each, [*self._made_for(work), *_of(work.stops, each)]))
         return found
+
+    def _made_for(self, work: _Work) -> list[str]:
+        resources = (*work.service.networks, *work.service.volumes)
+        return [self.made[resource] for resource in resources if resource in self.made]
 
 
 def divergence(service: DesiredService, container: observed.Container) -> str:
@@ -461,43 +474,6 @@ def divergence(service: DesiredService, container: observed.Container) -> str:
     if not (service.sections and container.sections) and not image_changed:
         sections = set()
     return f"{', '.join(sorted(sections)) or 'configuration'} changed"
-
-
-def add_stop(
-    builder: plan.Builder, container: observed.Container, cause: str, *, timeout: float | None, **parameters: Any
-) -> str:
-    return builder.add(
-        plan.Type.CONTAINER_STOP,
-        resource(container),
-        cause,
-        service=container.service,
-        number=container.number,
-        container_id=container.id,
-        name=container.name,
-        timeout=timeout,
-        **parameters,
-    )
-
-
-def add_remove(
-    builder: plan.Builder, container: observed.Container, cause: str, *, after: Iterable[str], volumes: bool
-) -> str:
-    return builder.add(
-        plan.Type.CONTAINER_REMOVE,
-        resource(container),
-        cause,
-        after=after,
-        service=container.service,
-        number=container.number,
-        container_id=container.id,
-        name=container.name,
-        volumes=volumes,
-    )
-
-
-def resource(container: observed.Container) -> str:
-    """One-off containers have no number of their own."""
-    return f"run:{container.name}" if container.oneoff else f"service:{container.service}:{container.number}"
 
 
 def _matches(service: DesiredService, container: observed.Container) -> bool:
