@@ -45,10 +45,18 @@ class Group(core.TyperGroup):
 
 
 class Command(core.TyperCommand):
-    """A command that also takes ``--flag=false`` and ``--flag=true``, as docker's do."""
+    """A command that also takes ``--flag=false`` and ``--flag=true``, and ``--dry-run``, as docker's do."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _plain_flags(self, args, interspersed=ctx.allow_interspersed_args))
+        plain = _plain_flags(self, args, interspersed=ctx.allow_interspersed_args)
+        if _DRY_RUN in plain:
+            plain.remove(_DRY_RUN)
+            ctx.obj = (ctx.obj or options.Globals())._replace(dry_run=True)
+        return super().parse_args(ctx, plain)
+
+
+# A word that can't be typed stands for `--dry-run` once it is known to be an option and not somebody's argument.
+_DRY_RUN = "\0dry-run"
 
 
 def _plain_flags(command: Any, args: list[str], *, interspersed: bool) -> list[str]:
@@ -66,7 +74,9 @@ def _plain_flags(command: Any, args: list[str], *, interspersed: bool) -> list[s
             continue
         name, sign, value = word.partition("=")
         parameter = known.get(name)
-        if parameter is None or not parameter.is_flag:
+        if word == "--dry-run":
+            result.append(_DRY_RUN)
+        elif parameter is None or not parameter.is_flag:
             result.append(word)
             if parameter is not None and not sign and position < len(args):
                 # Its value, which may look like anything.

@@ -70,6 +70,7 @@ def load_options(given: options.Globals, **more: Any) -> loader.LoadOptions:
         project_name=given.project_name or None,
         profiles=list(given.profiles),
         env_files=list(given.env_files),
+        all_resources=given.all_resources,
         environ=dict(os.environ),
         cwd=current_folder(),
         **more,
@@ -83,14 +84,14 @@ def current_folder() -> str:
         raise errors.UsageError("the current folder is gone", hint="`cd` to a folder that exists") from None
 
 
-def load(given: options.Globals, *, warn: bool = True, **more: Any) -> Loaded:
-    """The spec, whole and checked. Raises ``SpecError``."""
+def load(given: options.Globals, services: list[str] | None = None, *, warn: bool = True) -> Loaded:
+    """The spec, whole and checked. Naming a service enables its profiles. Raises ``SpecError``."""
     from devenv.spec import loader
 
-    loaded = loader.load(load_options(given, **more))
+    loaded = loader.load(load_options(given, services=list(services or ())))
     if warn:
         for warning in loaded.warnings:
-            terminal.warn(str(warning))
+            terminal.warn(warning)
     project = loaded.project
     return Loaded(
         identity=identity.project(project.name, project.working_dir),
@@ -103,9 +104,11 @@ def load(given: options.Globals, *, warn: bool = True, **more: Any) -> Loaded:
 
 def find(given: options.Globals) -> Found:
     """The project whose containers a command is about."""
+    from devenv.spec import diagnostic, loader
+
     where = paths.locate()
     try:
-        loaded = load(given, warn=False)
+        read = loader.read_model(load_options(given), diagnostic.Report())
     except errors.SpecError as error:
         project = _from_disk(given, where)
         if project is None:
@@ -113,8 +116,7 @@ def find(given: options.Globals) -> Found:
         if _has_spec(error):
             terminal.warn(f"going by what runs, since the spec can't be read: {error.message}")
         return Found(project, where, None)
-    every = (*loaded.spec.services, *getattr(loaded.spec, "disabled_services", ()))
-    return Found(loaded.identity, where, tuple(every))
+    return Found(identity.project(read.name, read.directory), where, tuple(read.spec.get("services") or ()))
 
 
 def _has_spec(error: errors.SpecError) -> bool:

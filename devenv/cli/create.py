@@ -24,7 +24,7 @@ def command(
     """Create containers, networks and volumes without starting anything."""
     operate.exclusive(force_recreate=force_recreate, no_recreate=no_recreate)
     up.warn_of_images(build=build, pull=pull)
-    project = context.load(ctx.obj)
+    project = context.load(ctx.obj, services)
     wishes = bringup.Wishes(
         services=tuple(project.check_services(services)),
         recreate="force" if force_recreate else "never" if no_recreate else "diverged",

@@ -26,7 +26,7 @@ def command(
     operate.exclusive(force_recreate=force_recreate, no_recreate=no_recreate)
     options.one_of("--format", format, ("text", "json"))
     given: options.Globals = ctx.obj
-    project = context.load(given)
+    project = context.load(given, services)
     wishes = bringup.Wishes(
         services=tuple(project.check_services(services)),
         recreate="force" if force_recreate else "never" if no_recreate else "diverged",

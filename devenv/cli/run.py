@@ -65,10 +65,7 @@ def command(
     operate.exclusive(publish=bool(publish), service_ports=service_ports)
     operate.exclusive(tty=tty, no_tty=no_tty)
     up.warn_of_images(build=build, pull=pull)
-    project = context.load(given)
-    # A service may be run although its profile is not enabled: naming it is enabling it.
-    if service not in project.spec.services:
-        project = context.load(given, warn=False, services=[service])
+    project = context.load(given, [service])
     project.check_services([service])
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)

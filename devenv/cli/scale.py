@@ -17,8 +17,8 @@ def command(
 ) -> None:
     """Set how many containers a service has."""
     given: options.Globals = ctx.obj
-    project = context.load(given)
     scale = operate.scales(counts)
+    project = context.load(given, list(scale))
     project.check_services(list(scale))
     wishes = bringup.Wishes(services=tuple(scale), scale=scale, no_deps=no_deps, recreate="never")
     bringup.bring_up(given, project, wishes, title="scale")

@@ -80,7 +80,7 @@ def command(
     warn_of_images(build=build, pull=pull)
     if watch:
         terminal.warn("`--watch` is not built yet; a bind mount shows edits at once")
-    project = context.load(given)
+    project = context.load(given, services)
     names = project.check_services(services)
     project.check_services([*(attach or ()), *(no_attach or ()), *([exit_code_from] if exit_code_from else ())])
     limit = formats.seconds_or_duration(wait_timeout, option="--wait-timeout")

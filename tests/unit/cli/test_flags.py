@@ -101,3 +101,17 @@ def test_flags_take_true_and_false(name: str, argv: list[str], expected: dict[st
     context = app.load(name, commands.COMMANDS[name]).make_context(name, argv)
     found = {key: context.params[key] for key in expected}
     assert {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "dry_run"),
+    [
+        ("up", ["-d", "--dry-run", "web"], True),
+        ("up", ["--scale", "--dry-run"], False),
+        ("run", ["web", "make", "--dry-run"], False),
+        ("run", ["--dry-run", "web", "make", "--dry-run"], True),
+    ],
+)
+def test_dry_run_may_stand_after_the_command(name: str, argv: list[str], dry_run: bool) -> None:
+    context = app.load(name, commands.COMMANDS[name]).make_context(name, argv)
+    assert (context.obj is not None and context.obj.dry_run) is dry_run
