@@ -105,7 +105,7 @@ def _boolean(value: Any) -> bool:
 def whole_or_zero(value: Any) -> int:
     if isinstance(value, str):
         return scalars.whole(value)
-    if isinstance(value, float) and not (value == value and abs(value) < 2**63):
+    if isinstance(value, float) and not abs(value) < 2**63:
         raise ValueError(f"`{value}` is not a whole number")
     return int(value or 0)
 

@@ -1,8 +1,8 @@
 """One file over another: mappings merge, lists append, and then what names the same thing is there once.
 
 Attributes with a rule of their own are in the tables: a command replaces, `environment` in either form becomes one
-list, `ports` are told apart by address and number, mounts by their target. The same rules serve several files, `extends`
-and `include`. Values are changed in place; nobody else holds them.
+list, `ports` are told apart by address and number, mounts by their target. The same rules serve several files,
+`extends` and `include`. Values are changed in place; nobody else holds them.
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ def _pools(base: Any, over: Any, path: diagnostic.Path) -> Any:
     return found
 
 
+_each = str.split
 _S = "services.*."
 _MERGERS = _Table.of(
     {
@@ -195,10 +196,10 @@ _MERGERS = _Table.of(
         **dict.fromkeys((_S + "command", _S + "entrypoint", _S + "healthcheck.test", _S + "ulimits.*"), _replace),
         **{
             _S + name: _append
-            for name in (
+            for name in _each(
                 "annotations build.args build.additional_contexts build.labels deploy.labels dns dns_opt dns_search "
                 "env_file label_file environment labels sysctls tmpfs volumes.*.volume.labels"
-            ).split()
+            )
         },
         _S + "build": _build,
         _S + "build.extra_hosts": _hosts,
@@ -293,11 +294,11 @@ _KEYS = _Table.of(
         "networks.*.ipam.options": _key_value,
         **{
             _S + name: _key_value
-            for name in (
+            for name in _each(
                 "annotations build.args build.additional_contexts build.tags build.labels cap_add cap_drop "
                 "deploy.labels dns dns_opt dns_search environment labels links networks.*.aliases "
                 "networks.*.link_local_ips profiles sysctls tmpfs"
-            ).split()
+            )
         },
         _S + "devices": _device_target,
         _S + "configs": _file_target(""),

@@ -10,13 +10,30 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.spec import diagnostic, files, forms, interpolate, merge, normalise, paths, scalars, shape, source, validate
 
 SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
 MOST_INCLUDED = 500
+
+
+class Scope(NamedTuple):
+    """Where a file stands: its folder, the variables it sees, and the files that led to it."""
+
+    base: str
+    environment: Mapping[str, str]
+    trail: tuple[str, ...] = ()
+
+
+class Origin(NamedTuple):
+    """Where a service that is extended comes from."""
+
+    services: dict[str, Any]
+    resets: list[diagnostic.Path]
+    file: str
+    scope: Scope
 
 
 class Context:
@@ -75,19 +92,13 @@ class Context:
         return path
 
     def spec(
-        self,
-        names: Sequence[str],
-        directory: str,
-        environment: Mapping[str, str],
-        *,
-        base: str | None = None,
-        trail: tuple[str, ...] = (),
+        self, names: Sequence[str], directory: str, environment: Mapping[str, str], *, trail: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """The files merged, in long form, with paths below ``directory``; ``base`` is where to look for others."""
+        """The files merged, in long form, with paths below ``directory``."""
         found: dict[str, Any] = {}
         for name in names:
             for document in self.documents(name):
-                found = self._add(found, document, name, base or directory, environment, (*trail, name))
+                found = self._add(found, document, Scope(directory, environment, (*trail, name)))
         forms.defaults(found)
         validate.structure(found, self.report)
         self.report.raise_any()
@@ -96,19 +107,11 @@ class Context:
         normalise.file_contents(found, environment)
         return found
 
-    def _add(
-        self,
-        found: dict[str, Any],
-        document: source.Document,
-        name: str,
-        base: str,
-        environment: Mapping[str, str],
-        trail: tuple[str, ...],
-    ) -> dict[str, Any]:
-        value = self._filled(document, environment)
-        self._include(value, document, base, environment, trail)
+    def _add(self, found: dict[str, Any], document: source.Document, scope: Scope) -> dict[str, Any]:
+        value = self._filled(document, scope.environment)
+        self._include(value, document, scope)
         merge.drop(found, document.resets)
-        self._extend(value, document, name, base, environment)
+        self._extend(value, document, scope)
         return self._merged(found, value)
 
     def _filled(self, document: source.Document, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -120,10 +123,7 @@ class Context:
 
     def _merged(self, found: dict[str, Any], value: dict[str, Any], *, check: bool = True) -> dict[str, Any]:
         try:
-            if found:
-                found = merge.merge(found, value)
-            else:
-                found = value
+            found = merge.merge(found, value) if found else value
             if check:
                 self._check(found)
             found = merge.unique(found)
@@ -142,14 +142,7 @@ class Context:
 
     # include
 
-    def _include(
-        self,
-        value: dict[str, Any],
-        document: source.Document,
-        base: str,
-        environment: Mapping[str, str],
-        trail: tuple[str, ...],
-    ) -> None:
+    def _include(self, value: dict[str, Any], document: source.Document, scope: Scope) -> None:
         entries = value.pop("include", None)
         if entries is None:
             return
@@ -160,17 +153,11 @@ class Context:
             shape.compile_include(entry, where, self.report)
             self.report.raise_any()
             options = {"path": entry} if isinstance(entry, str) else entry
-            imported = self._included(options, where, base, environment, trail)
+            imported = self._included(options, where, scope)
             self._import(imported, value, document)
 
-    def _included(
-        self,
-        options: dict[str, Any],
-        where: diagnostic.Path,
-        base: str,
-        environment: Mapping[str, str],
-        trail: tuple[str, ...],
-    ) -> dict[str, Any]:
+    def _included(self, options: dict[str, Any], where: diagnostic.Path, scope: Scope) -> dict[str, Any]:
+        base, environment, trail = scope
         names = [self._local(path, base, where) for path in forms.strings(options.get("path") or [])]
         if not names:
             raise self.report.fail(where, "an `include` without a `path`")
@@ -183,28 +170,23 @@ class Context:
         directory = os.path.dirname(names[0])
         if options.get("project_directory"):
             directory = paths.join(base, options["project_directory"])
-        inner = {**self._include_env(options, where, base, directory, environment), **environment}
+        inner = {**self._include_env(options, where, directory, scope), **environment}
         for path in names:
             self._exists(path, where)
         return self.spec(names, directory, inner, trail=trail)
 
     def _include_env(
-        self,
-        options: dict[str, Any],
-        where: diagnostic.Path,
-        base: str,
-        directory: str,
-        environment: Mapping[str, str],
+        self, options: dict[str, Any], where: diagnostic.Path, directory: str, scope: Scope
     ) -> dict[str, str]:
         given = forms.strings(options.get("env_file") or [])
         if not given:
             own = os.path.join(directory, ".env")
-            return files.env_variables(environment, [own] if os.path.isfile(own) else [])
-        found = [paths.join(base, path) for path in given if path != "/dev/null"]
+            return files.env_variables(scope.environment, [own] if os.path.isfile(own) else [])
+        found = [paths.join(scope.base, path) for path in given if path != "/dev/null"]
         for path in found:
             if not os.path.isfile(path):
                 raise self.report.fail(where, f"there is no env file `{self.shown(path)}`")
-        return files.env_variables(environment, found)
+        return files.env_variables(scope.environment, found)
 
     def _import(self, imported: dict[str, Any], value: dict[str, Any], document: source.Document) -> None:
         """What is included goes below what the including file says itself."""
@@ -231,30 +213,15 @@ class Context:
 
     # extends
 
-    def _extend(
-        self,
-        value: dict[str, Any],
-        document: source.Document,
-        name: str,
-        base: str,
-        environment: Mapping[str, str],
-    ) -> None:
+    def _extend(self, value: dict[str, Any], document: source.Document, scope: Scope) -> None:
         services = value.get("services")
-        if not isinstance(services, dict):
-            return
-        for service in list(services):
-            services[service] = self._extended(service, services, document.resets, name, base, environment, ())
+        if isinstance(services, dict):
+            origin = Origin(services, document.resets, scope.trail[-1], scope)
+            for name in list(services):
+                services[name] = self._extended(name, origin, ())
 
-    def _extended(
-        self,
-        name: str,
-        services: dict[str, Any],
-        resets: list[diagnostic.Path],
-        file: str,
-        base: str,
-        environment: Mapping[str, str],
-        trail: tuple[tuple[str, str], ...],
-    ) -> Any:
+    def _extended(self, name: str, origin: Origin, trail: tuple[tuple[str, str], ...]) -> Any:
+        services, resets, file, scope = origin
         service = services[name]
         if not isinstance(service, dict) or service.get("extends") is None:
             return service
@@ -270,15 +237,14 @@ class Context:
             way = " -> ".join(f"`{service}`" for _, service in (*trail[trail.index((file, name)) :], (file, name)))
             raise self.report.fail(where, f"extends cycle: {way}")
         trail = (*trail, (file, name))
-        origin = (services, resets, file, base)
         if other is not None:
-            origin = self._other(other, where, base, environment)
-        if target not in origin[0]:
-            hint = diagnostic.did_you_mean(target, origin[0])
-            shown = f" in `{self.shown(origin[2])}`" if other is not None else ""
+            origin = self._other(other, where, scope)
+        if target not in origin.services:
+            hint = diagnostic.did_you_mean(target, origin.services)
+            shown = f" in `{self.shown(origin.file)}`" if other is not None else ""
             message = f"service `{name}` extends the undefined service `{target}`{shown}"
             raise self.report.fail((*where, "service"), message, hint=hint, value=target)
-        parent = self._extended(target, *origin, environment, trail)
+        parent = self._extended(target, origin, trail)
         if not isinstance(parent, dict):
             return service
         below = {"services": {name: copy.deepcopy(parent)}}
@@ -291,16 +257,14 @@ class Context:
         services[name] = merged
         return merged
 
-    def _other(
-        self, path: str, where: diagnostic.Path, base: str, environment: Mapping[str, str]
-    ) -> tuple[dict[str, Any], list[diagnostic.Path], str, str]:
+    def _other(self, path: str, where: diagnostic.Path, scope: Scope) -> Origin:
         """The services of another file, in long form and with paths from here."""
-        local = self._local(path, base, (*where, "file"))
+        local = self._local(path, scope.base, (*where, "file"))
         self._exists(local, (*where, "file"))
         found: dict[str, Any] = {}
         resets: list[diagnostic.Path] = []
         for document in self.documents(local):
-            value = self._filled(document, environment)
+            value = self._filled(document, scope.environment)
             merge.drop(found, document.resets)
             value.pop("include", None)
             shape.check_spec(value, (), self.report)
@@ -312,7 +276,7 @@ class Context:
         services = found.get("services")
         if not isinstance(services, dict):
             raise self.report.fail((*where, "file"), f"`{self.shown(local)}` has no services")
-        return services, resets, local, folder
+        return Origin(services, resets, local, Scope(folder, scope.environment))
 
     def _local(self, path: str, base: str, where: diagnostic.Path) -> str:
         if "://" in path or path.startswith(("git@", "oci:")):

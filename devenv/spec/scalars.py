@@ -294,7 +294,8 @@ def words(line: str) -> list[str]:
             word += character
             started = True
         elif character in "()" and not quote:
-            if character == "(" and (subshell or not word.endswith("$")) or character == ")" and not subshell:
+            opened = not subshell and word.endswith("$")
+            if opened != (character == "(") or (character == ")" and not subshell):
                 raise ValueError(f"`{character}` needs a shell: write `sh -c '…'`, or quote it")
             subshell = character == "("
             word += character

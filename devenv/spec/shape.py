@@ -74,7 +74,7 @@ def _wrong(node: Any, value: Any, path: diagnostic.Path, report: diagnostic.Repo
     report.add(path, f"`{where}` must be {_expected(node)}, not {scalars.describe(value)}", hint=hint, value=scalar)
 
 
-def compile(node: Any) -> Check:  # noqa: A001
+def compile(node: Any) -> Check:
     key = id(node)
     if key not in _compiled:
         if isinstance(node, grammar.Scalar):

@@ -25,6 +25,7 @@ MOST_NODES = 1_000_000
 MOST_ALIASED = 100_000  # nodes that come into being by aliases and merge keys only
 
 RESET, OVERRIDE = "!reset", "!override"
+_OURS = frozenset({RESET, OVERRIDE})
 TAG = "tag:yaml.org,2002:"
 NIX_KEYS = frozenset(
     {"inputs", "imports", "allowUnfree", "allowBroken", "permittedInsecurePackages", "clean", "impure"}
@@ -165,11 +166,11 @@ class _Frame:
 
     __slots__ = ("anchor", "counted", "items", "key", "lines", "mark", "merges", "resets", "tag")
 
-    def __init__(self, items: Any, anchor: str | None, mark: Any, tag: str | None, counted: int, resets: int) -> None:
+    def __init__(self, items: Any, event: Any, *, counted: int, resets: int) -> None:
         self.items = items
-        self.anchor = anchor
-        self.mark = mark
-        self.tag = tag
+        self.anchor: str | None = event.anchor
+        self.mark = event.start_mark
+        self.tag: str | None = event.tag
         self.counted = counted  # nodes before this one
         self.resets = resets
         self.key: Any = None
@@ -285,7 +286,7 @@ class _Builder:
         self._count(1, event)
         if event.anchor:
             self.open[event.anchor] = event.start_mark
-        self.frames.append(_Frame(items, event.anchor, event.start_mark, tag, self.count - 1, len(self.resets)))
+        self.frames.append(_Frame(items, event, counted=self.count - 1, resets=len(self.resets)))
 
     def _end(self) -> None:
         frame = self.frames.pop()
@@ -295,10 +296,8 @@ class _Builder:
             # The mapping itself wins over what it merges, and of several the first one named.
             for other in reversed(frame.merges):
                 merged.update(other)
-            for name in merged:
-                if name in value:
-                    continue
-                value[name] = merged[name]
+            for name, item in merged.items():
+                value.setdefault(name, item)
         if frame.anchor:
             self.open.pop(frame.anchor, None)
             base = len(self._path())
@@ -338,7 +337,7 @@ class _Builder:
             return
         frame = self.frames[-1]
         if type(frame.items) is list:
-            if tag == RESET or tag == OVERRIDE:
+            if tag is not None and tag in _OURS:
                 self.resets.append(self._path())
             if tag != RESET:
                 frame.items.append(value)
@@ -346,7 +345,7 @@ class _Builder:
         if frame.key is None:
             self._key(frame, value, event)
             return
-        if tag == RESET or tag == OVERRIDE:
+        if tag is not None and tag in _OURS:
             self.resets.append(self._path())
         if frame.key == "<<" and tag != RESET:
             self._merge(frame, value, event)
@@ -430,6 +429,10 @@ class _Place:
         return None
 
 
+def _position(event: Any) -> tuple[int, int]:
+    return event.start_mark.line, event.start_mark.column
+
+
 def _places(text: str) -> list[_Place]:
     roots: list[_Place] = []
     stack: list[_Place] = []
@@ -447,9 +450,9 @@ def _places(text: str) -> list[_Place]:
                 continue
             if not isinstance(event, yaml.NodeEvent):
                 continue
-            mark = (event.start_mark.line, event.start_mark.column)
+            mark = _position(event)
             if isinstance(event, yaml.AliasEvent):
-                node = anchors.get(event.anchor) or _Place(mark)
+                node = anchors.get(event.anchor or "") or _Place(mark)
             else:
                 node = _Place(mark)
                 if event.anchor:

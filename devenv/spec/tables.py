@@ -9,6 +9,8 @@ from devenv.spec.canonical import Listed, Named, Table
 
 _text, _flag, _strings, _mapping = canonical.text, canonical.flag, canonical.strings, canonical.mapping
 
+_each = str.split
+
 _HOOK: dict[str, Any] = {
     "command": canonical.command,
     "image": _text,
@@ -44,8 +46,8 @@ BLKIO = Table(
 )
 BUILD = Table(
     {
-        **dict.fromkeys("context dockerfile dockerfile_inline provenance sbom isolation network target".split(), _text),
-        **dict.fromkeys("entitlements cache_from cache_to no_cache_filter tags platforms".split(), _strings),
+        **dict.fromkeys(_each("context dockerfile dockerfile_inline provenance sbom isolation network target"), _text),
+        **dict.fromkeys(_each("entitlements cache_from cache_to no_cache_filter tags platforms"), _strings),
         **dict.fromkeys(("no_cache", "pull", "privileged"), _flag),
         "args": canonical.environment,
         "ssh": canonical.ssh,
@@ -125,7 +127,7 @@ WATCH = Table(
 )
 NETWORK_USE = Table(
     {
-        **dict.fromkeys("interface_name ipv4_address ipv6_address mac_address".split(), _text),
+        **dict.fromkeys(_each("interface_name ipv4_address ipv6_address mac_address"), _text),
         "aliases": _strings,
         "driver_opts": _mapping,
         "gw_priority": canonical.whole,
@@ -135,13 +137,13 @@ NETWORK_USE = Table(
 )
 PORT = Table(
     {
-        **dict.fromkeys("name mode host_ip published protocol app_protocol".split(), _text),
+        **dict.fromkeys(_each("name mode host_ip published protocol app_protocol"), _text),
         "target": canonical.port,
     }
 )
 MOUNT = Table(
     {
-        **dict.fromkeys("type source target consistency".split(), _text),
+        **dict.fromkeys(_each("type source target consistency"), _text),
         "read_only": _flag,
         "bind": Table(
             {
@@ -159,22 +161,26 @@ MOUNT = Table(
 SERVICE = Table(
     {
         **dict.fromkeys(
-            "cgroup_parent cgroup cpuset container_name domainname hostname image ipc isolation mac_address "
-            "network_mode pid platform pull_policy restart runtime stop_signal user userns_mode uts "
-            "working_dir".split(),
+            _each(
+                "cgroup_parent cgroup cpuset container_name domainname hostname image ipc isolation mac_address "
+                "network_mode pid platform pull_policy restart runtime stop_signal user userns_mode uts "
+                "working_dir"
+            ),
             _text,
         ),
-        **dict.fromkeys("oom_kill_disable privileged read_only stdin_open tty use_api_socket".split(), _flag),
+        **dict.fromkeys(_each("oom_kill_disable privileged read_only stdin_open tty use_api_socket"), _flag),
         **dict.fromkeys(
-            "profiles cap_add cap_drop device_cgroup_rules dns dns_opt dns_search expose external_links group_add "
-            "label_file links security_opt tmpfs volumes_from".split(),
+            _each(
+                "profiles cap_add cap_drop device_cgroup_rules dns dns_opt dns_search expose external_links group_add "
+                "label_file links security_opt tmpfs volumes_from"
+            ),
             _strings,
         ),
         **dict.fromkeys(
-            "cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares oom_score_adj pids_limit".split(),
+            _each("cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares oom_score_adj pids_limit"),
             canonical.whole,
         ),
-        **dict.fromkeys("mem_limit mem_reservation memswap_limit mem_swappiness shm_size".split(), canonical.size),
+        **dict.fromkeys(_each("mem_limit mem_reservation memswap_limit mem_swappiness shm_size"), canonical.size),
         **dict.fromkeys(("annotations", "labels", "sysctls", "storage_opt"), _mapping),
         **dict.fromkeys(("pre_start", "post_start", "pre_stop"), Listed(HOOK)),
         **dict.fromkeys(("cpus", "cpu_percent"), canonical.real),
@@ -245,7 +251,7 @@ NETWORK = Table(
 VOLUME = Table({"name": _text, "driver": _text, "driver_opts": _mapping, "external": _flag, "labels": _mapping})
 FILE_OBJECT = Table(
     {
-        **dict.fromkeys("name file environment content driver template_driver".split(), _text),
+        **dict.fromkeys(_each("name file environment content driver template_driver"), _text),
         "external": _flag,
         "labels": _mapping,
         "driver_opts": _mapping,

@@ -141,7 +141,7 @@ def _build(name: str, service: Names, services: Names, disabled: Names, report: 
 
 
 def _undefined(
-    path: diagnostic.Path, message: str, name: str, known: Iterable[str], report: diagnostic.Report, what: str = ""
+    path: diagnostic.Path, message: str, name: str, known: Iterable[str], report: diagnostic.Report, *, what: str = ""
 ) -> None:
     hint = diagnostic.did_you_mean(name, known)
     if hint is None and what:
@@ -170,7 +170,7 @@ def _references(name: str, service: Names, all_names: Names, report: diagnostic.
         known = all_names.get(section) or {}
         if key not in known:
             message = f"service `{name}` refers to the undefined {section[:-1]} `{key}`"
-            _undefined(where, message, key, known, report, section)
+            _undefined(where, message, key, known, report, what=section)
 
 
 def _dependencies(name: str, service: Names, services: Names, disabled: Names, report: diagnostic.Report) -> None:
