@@ -6,7 +6,6 @@ cheap (``trials``). A check never raises: what can't be looked at is a warning t
 
 from __future__ import annotations
 
-import importlib
 import os
 import pwd
 import re
@@ -19,6 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from devenv.reconcile import trials
+from devenv.runtime import cgroup
 from devenv.util import paths
 
 
@@ -354,17 +354,10 @@ def cgroups(machine: Machine) -> Check:
 
 def limits(machine: Machine) -> Iterator[Check]:
     """What the runtime itself says it can limit, and why not."""
-    try:
-        cgroup = importlib.import_module("devenv.runtime.cgroup")
-    except ModuleNotFoundError:
-        return
-    found = cgroup.capabilities()
-    for name in ("memory", "cpu", "cpuset", "pids"):
-        reason = found.reason(name)
-        if reason is None:
-            yield Check(f"{name} limits", Status.OK, "work")
-        else:
-            yield Check(f"{name} limits", Status.WARN, reason, _delegation(machine))
+    available = cgroup.limits_available()
+    fix = _delegation(machine)
+    for kind, reason in available.items():
+        yield Check(f"{kind} limits", Status.WARN if reason else Status.OK, reason or "work", fix if reason else "")
 
 
 def _delegation(machine: Machine) -> str:

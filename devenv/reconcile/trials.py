@@ -16,16 +16,16 @@ import struct
 import subprocess
 from collections.abc import Callable
 
-from devenv.linux import trial as kernel
+from devenv.linux import mount, namespace
 
 _TIMEOUT = 5.0
 _ALL = (
-    kernel.CLONE_NEWNS
-    | kernel.CLONE_NEWPID
-    | kernel.CLONE_NEWNET
-    | kernel.CLONE_NEWIPC
-    | kernel.CLONE_NEWUTS
-    | kernel.CLONE_NEWCGROUP
+    namespace.CLONE_NEWNS
+    | namespace.CLONE_NEWPID
+    | namespace.CLONE_NEWNET
+    | namespace.CLONE_NEWIPC
+    | namespace.CLONE_NEWUTS
+    | namespace.CLONE_NEWCGROUP
 )
 
 
@@ -70,7 +70,7 @@ def _step(name: str, function: Callable[[], object]) -> None:
 def enter_user_namespace() -> None:
     """As an ordinary user: a user namespace in which the caller is root, mapped by its own hand."""
     uid, gid = os.geteuid(), os.getegid()
-    _step("unshare(CLONE_NEWUSER)", lambda: kernel.unshare(kernel.CLONE_NEWUSER))
+    _step("unshare(CLONE_NEWUSER)", lambda: namespace.unshare(namespace.CLONE_NEWUSER))
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         _step(f"writing {name}", lambda name=name, text=text: _write(f"/proc/self/{name}", text))  # type: ignore[misc]
 
@@ -83,14 +83,14 @@ def _write(path: str, text: str) -> None:
 def user_namespace() -> None:
     """It can be made, and gives the powers that it should: a restricting LSM lets it be made and then refuses."""
     enter_user_namespace()
-    _step("unshare of the other namespaces", lambda: kernel.unshare(_ALL))
-    _step("mounting a tmpfs", lambda: kernel.mount("tmpfs", "/tmp", "tmpfs", 0))
+    _step("unshare of the other namespaces", lambda: namespace.unshare(_ALL))
+    _step("mounting a tmpfs", lambda: mount.mount("tmpfs", "/tmp", "tmpfs", 0))
 
 
 def all_namespaces() -> None:
     """As root: those that a container has."""
-    _step("unshare", lambda: kernel.unshare(_ALL))
-    _step("making / private", lambda: kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE))
+    _step("unshare", lambda: namespace.unshare(_ALL))
+    _step("making / private", lambda: mount.mount("none", "/", "none", mount.MS_REC | mount.MS_PRIVATE))
 
 
 def overlay(folder: str, *, rootless: bool) -> None:
@@ -99,12 +99,12 @@ def overlay(folder: str, *, rootless: bool) -> None:
         os.mkdir(f"{folder}/{name}")
     if rootless:
         enter_user_namespace()
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
+    namespace.unshare(namespace.CLONE_NEWNS)
+    mount.mount("none", "/", "none", mount.MS_REC | mount.MS_PRIVATE)
     options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
     if rootless:
         options += ",userxattr"
-    _step("mounting overlay", lambda: kernel.mount("overlay", f"{folder}/merged", "overlay", 0, options))
+    _step("mounting overlay", lambda: mount.mount("overlay", f"{folder}/merged", "overlay", 0, options))
     _step("writing to the overlay", lambda: _write(f"{folder}/merged/file", "x"))
 
 
@@ -112,7 +112,7 @@ def nf_tables(*, rootless: bool) -> None:
     """Ask nf_tables for its generation: NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, in a network of its own."""
     if rootless:
         enter_user_namespace()
-    kernel.unshare(kernel.CLONE_NEWNET)
+    namespace.unshare(namespace.CLONE_NEWNET)
     netlink_netfilter = 12
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_netfilter) as channel:
         channel.settimeout(2)
@@ -134,7 +134,7 @@ def id_ranges(uid_range: tuple[int, int], gid_range: tuple[int, int]) -> OSError
     child = os.fork()
     if child == 0:
         try:
-            kernel.unshare(kernel.CLONE_NEWUSER)
+            namespace.unshare(namespace.CLONE_NEWUSER)
             os.write(made_write, b"1")
             os.close(go_write)
             os.read(go_read, 1)
