@@ -1,0 +1,254 @@
+"""The tar stream of a layer's file: decompressed and hashed in a thread beside the one that unpacks it.
+
+zlib and hashlib let other threads run, so unpacking costs little more than the slower of the two. What a file is
+compressed with is told by its first bytes, as all tools do; the media type is only a hint. Memory is bounded whatever
+the stream expands to, and so is what it may expand to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import queue
+import stat
+import threading
+import zlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, Any, NamedTuple
+
+from devenv import errors
+from devenv.image import content
+
+CHUNK = 256 << 10  # larger ones fall out of the processor's cache
+AHEAD = 8  # chunks that may wait
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
+ANY = ""  # a diff_id that nobody knows: an archive's, whose parts are verified
+ZSTD_WINDOW = 27  # log2: what `zstd -d` allows without being asked for more
+
+
+class Limits(NamedTuple):
+    """What a layer may expand to. Real ones stay far below; a bomb needs gzip's 1032 to 1, or zstd's millions."""
+
+    entries: int = 4_000_000
+    size: int = 1 << 40
+    ratio: int = 400
+    free_size: int = 1 << 30  # below this any ratio goes: a file of zeros is nothing bad
+
+
+LIMITS = Limits()
+
+
+class LayerError(ValueError):
+    """The file is not what was promised. ``Stream`` raises it where the unpacking thread reads."""
+
+
+class _Hashed:
+    """A file that hashes what is read of it."""
+
+    def __init__(self, file: IO[bytes], wanted: int | None) -> None:
+        self._file = file
+        self._wanted = wanted
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(CHUNK if size < 0 else size)
+        self.size += len(data)
+        if self._wanted is not None and self.size > self._wanted:
+            raise LayerError(f"has more than the {self._wanted} bytes that its descriptor says")
+        self._hash.update(data)
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def check(self, layer: content.Layer) -> None:
+        while self.read():  # to the end, whatever the decompressor left
+            pass
+        if self._wanted is not None and self.size != self._wanted:
+            raise LayerError(f"has {self.size} bytes, its descriptor says {self._wanted}")
+        digest = "sha256:" + self._hash.hexdigest()
+        if layer.digest is not None and digest != layer.digest:
+            raise LayerError(f"has the digest {digest}")
+
+
+class Stream:
+    """``with Stream(layer) as stream: use(stream.chunks())``. Only when all chunks are read is the layer proven."""
+
+    def __init__(self, layer: content.Layer, limits: Limits = LIMITS) -> None:
+        self._layer = layer
+        self._limits = limits
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
+
+    def __enter__(self) -> Stream:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.01)
+            except queue.Empty:
+                pass
+        self._thread.join()
+
+    def chunks(self) -> Iterator[bytes]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    # -- in the other thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._pump()
+        except Exception as exc:  # noqa: BLE001 - it is raised again by chunks()
+            self._queue.put(exc)
+        else:
+            self._queue.put(None)
+
+    def _pump(self) -> None:
+        with _open(self._layer.path) as file:
+            compressed = _Hashed(file, self._layer.size)
+            plain = hashlib.sha256()
+            total = 0
+            for chunk in _decompress(compressed):
+                if self._stopped.is_set():
+                    return
+                total += len(chunk)
+                self._check_size(total, compressed.size)
+                plain.update(chunk)
+                self._queue.put(chunk)
+            compressed.check(self._layer)
+        digest = "sha256:" + plain.hexdigest()
+        if self._layer.diff_id not in {ANY, digest}:
+            raise LayerError(f"unpacks to {digest}, the image's config says {self._layer.diff_id}")
+
+    def _check_size(self, total: int, read: int) -> None:
+        if total > self._limits.size:
+            raise LayerError(f"expands to more than {self._limits.size} bytes")
+        if total > self._limits.free_size and total > read * self._limits.ratio:
+            raise LayerError(f"expands to more than {self._limits.ratio} times its size")
+
+
+def _open(path: str) -> IO[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 - the caller's
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise LayerError("is not a regular file")
+    return file
+
+
+def _decompress(file: _Hashed) -> Iterator[bytes]:
+    head = file.read(CHUNK)
+    if head.startswith(GZIP):
+        return _gunzip(file, head)
+    if head.startswith(ZSTD):
+        return _unzstd(file, head)
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            raise LayerError(f"is compressed with {name}, which image layers must not be")
+    return _plain(file, head)
+
+
+def _plain(file: _Hashed, data: bytes) -> Iterator[bytes]:
+    while data:
+        yield data
+        data = file.read(CHUNK)
+
+
+def _inflater() -> Any:
+    """isal is twice as fast, where somebody has installed it."""
+    try:
+        return importlib.import_module("isal.isal_zlib").decompressobj(31)
+    except ImportError:
+        return zlib.decompressobj(31)
+
+
+def _gunzip(file: _Hashed, data: bytes) -> Iterator[bytes]:
+    inflater = _inflater()
+    while True:
+        try:
+            out = inflater.decompress(data, CHUNK)
+        except Exception as exc:  # isal has an error class of its own
+            raise LayerError(f"is broken gzip: {exc}") from exc
+        if out:
+            yield out
+        data = inflater.unconsumed_tail
+        if inflater.eof:
+            # gzip members may follow each other (RFC 1952); zeros are padding of tapes.
+            data = inflater.unused_data or file.read(CHUNK)
+            if not data.strip(b"\0"):
+                return
+            if len(data) < 2:
+                data += file.read(CHUNK)
+            if not data.startswith(GZIP):
+                raise LayerError("has something else behind its gzip stream")
+            inflater = _inflater()
+        elif not data:
+            data = file.read(CHUNK)
+            if not data and not out:
+                raise LayerError("is a truncated gzip stream")
+
+
+class _Prefixed:
+    """A file again, after its head was looked at."""
+
+    def __init__(self, head: bytes, file: _Hashed) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            data, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
+            return data
+        return self._file.read(size)
+
+    def readable(self) -> bool:
+        return True
+
+
+def _unzstd(file: _Hashed, head: bytes) -> Iterator[bytes]:
+    reader = _zstd_reader(_Prefixed(head, file))
+    while True:
+        try:
+            out = reader.read(CHUNK)
+        except (LayerError, OSError):
+            raise
+        except Exception as exc:  # each library has an error class of its own
+            raise LayerError(f"is broken zstd: {exc}") from exc
+        if not out:
+            return
+        yield out
+
+
+def _zstd_reader(file: _Prefixed) -> Any:
+    try:
+        module: Any = importlib.import_module("compression.zstd")  # from Python 3.14
+    except ImportError:
+        pass
+    else:
+        return module.ZstdFile(file, options={module.DecompressionParameter.window_log_max: ZSTD_WINDOW})
+    try:
+        module = importlib.import_module("zstandard")
+    except ImportError:
+        raise errors.ImageError(
+            "the image has layers compressed with zstd, which this Python can't read",
+            hint="pip install zstandard, or convert it: skopeo copy --dest-compress-format gzip oci:DIR oci:OTHER",
+        ) from None
+    decompressor = module.ZstdDecompressor(max_window_size=1 << ZSTD_WINDOW)
+    return decompressor.stream_reader(file, read_size=CHUNK, read_across_frames=True)
