@@ -75,7 +75,7 @@ def _integer(plain: str) -> int | None:
 
 
 def cast_tag(kind: str, text: str) -> Any:
-    """A scalar with an explicit tag. Raises KeyError for a tag that isn't YAML's own, ValueError when it doesn't fit."""
+    """A scalar with an explicit tag. Raises KeyError for a tag not of YAML's own, ValueError when it doesn't fit."""
     if kind in {"str", "binary", "timestamp"}:
         return text
     value = resolve(text)
