@@ -326,7 +326,17 @@ class _Up:
                 )
 
     def _stop(self) -> None:
-        """Whoever follows a dependency stops before it does."""
+        """Whoever follows a dependency stops before it does, but not before it could be made again."""
+        renewed: dict[str, list[str]] = {}
+        for name in self.order:
+            work = self.work[name]
+            renewed[name] = sorted(
+                {
+                    operation
+                    for other in work.follows
+                    for operation in (*self.work[other].creates.values(), *renewed[other])
+                }
+            )
         for name in reversed(self.order):
             work = self.work[name]
             followers = [
@@ -335,13 +345,12 @@ class _Up:
                 if name in self.work[other].follows
                 for operation in self.work[other].stops.values()
             ]
-            renewed = [operation for other in sorted(work.follows) for operation in self.work[other].creates.values()]
             for each, cause in sorted(work.removed, key=_first_by_number):
                 self._stop_one(work, each, cause)
             for each, cause in work.recreated:
                 self._stop_one(work, each, cause, after=[work.creates[each.number]], after_ended=followers)
             for each, cause in work.bounced.values():
-                self._stop_one(work, each, cause, after=renewed, after_ended=followers, resumes=True)
+                self._stop_one(work, each, cause, after=renewed[name], after_ended=followers, resumes=True)
 
     def _stop_one(self, work: _Work, container: observed.Container, cause: str, **parameters: Any) -> None:
         if container.active:
