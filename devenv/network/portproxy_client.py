@@ -101,7 +101,7 @@ class PortProxy:
             while os.path.exists(f"{self._folder}/ports.lock") and time.monotonic() < deadline:
                 held = lock.acquire(f"{self._folder}/ports.lock", wait=False)
                 if held is not None:
-                    for name in ("ports.sock", "ports.json", "ports.lock"):
+                    for name in ("ports.sock", "ports.json", "ports.log", "ports.lock"):
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(f"{self._folder}/{name}")
                     os.close(held)

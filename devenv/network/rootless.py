@@ -204,17 +204,20 @@ def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
         os.unlink(pid_file)
     # It goes to the background by itself once the namespace is configured, so its end is the sign of success.
     # Ports are the port proxy's business, so it forwards none; nor does it lead to the host's own loopback.
-    arguments = ["--config-net", "--quiet", "--netns-only", "--no-map-gw", "--dns-forward", PASTA_DNS]
-    arguments += ["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--pid", pid_file]
-    subprocess.run(
-        [program, *arguments, "--netns", f"/proc/{holder.pid}/ns/net"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        timeout=PATIENCE,
-        check=True,
-        cwd="/",
-    )
+    arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit", "--no-map-gw"]
+    arguments += ["--dns-forward", PASTA_DNS, "-t", "none", "-u", "none", "-T", "none", "-U", "none"]
+    with open(f"/proc/{holder.pid}/ns/net", "rb") as namespace:
+        # It gives up CAP_SYS_PTRACE before it opens the namespace, and then may not look into /proc/PID of a process
+        # with more capabilities than its own. Its standard input is the one descriptor that it leaves open.
+        subprocess.run(
+            [program, *arguments, "--pid", pid_file, "--netns", "/proc/self/fd/0"],
+            stdin=namespace,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=True,
+            cwd="/",
+        )
     with open(pid_file, encoding="ascii") as file:
         pid = int(file.read())
     return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), PASTA_DNS, "")
