@@ -494,7 +494,8 @@ def deadline(seconds: float) -> Iterator[None]:
         raise Deadline(f"given up after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: what the failure does to clean up may wait as well.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:

@@ -223,6 +223,8 @@ class Container:
         )
         self.release()
         self._backend.destroy(self.folder, self.state)
+        if oom:
+            self._emit("oom", self.id)
         self._emit("exit", self.id, exit_code=code, signal=found.signal, oom_killed=oom)
         callbacks, self.on_stopped = self.on_stopped, []
         for callback in callbacks:

@@ -1,0 +1,83 @@
+"""The real runtime, as the monitor needs it: ``container``, ``exec`` and ``cgroup`` behind ``backend.Backend``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from devenv import errors
+from devenv.runtime import backend, cgroup, container, signals, state
+from devenv.util import fs
+
+
+class Runtime:
+    def __init__(self) -> None:
+        # `start` closes the wire; a second close could hit what has got its number since.
+        self._wires: set[int] = set()
+
+    def create(
+        self, folder: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool
+    ) -> container.Created:
+        made = container.create(folder, container_id=container_id, run_dir=run_dir, stdio=stdio, terminal=terminal)
+        self._wires.add(made.start_fd)
+        return made
+
+    def start(self, created: Any) -> None:
+        self._wires.discard(created.start_fd)
+        container.start(created)
+
+    def forget(self, created: Any) -> None:
+        if created.start_fd in self._wires:
+            self._wires.discard(created.start_fd)
+            os.close(created.start_fd)
+
+    def execute(
+        self, folder: str, values: dict[str, Any], process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
+    ) -> backend.Executed:
+        from devenv.runtime import exec
+
+        found = state.load(folder)
+        done = exec.exec_process(found, process, stdio=stdio, tty=tty)
+        return backend.Executed(done.pid, done.pidfd, getattr(done, "tty_master_fd", None))
+
+    def pids(self, folder: str, values: dict[str, Any]) -> list[int]:
+        path = _path(folder)
+        return cgroup.pids(path) if path else []
+
+    def kill_all(self, folder: str, values: dict[str, Any], signal: int) -> None:
+        cgroup.kill(_needed(folder), signal)
+
+    def freeze(self, folder: str, values: dict[str, Any]) -> None:
+        cgroup.freeze(_needed(folder), frozen=True)
+
+    def thaw(self, folder: str, values: dict[str, Any]) -> None:
+        cgroup.freeze(_needed(folder), frozen=False)
+
+    def oom_killed(self, folder: str, values: dict[str, Any]) -> bool:
+        path = _path(folder)
+        return bool(path) and cgroup.oom_kills(path) > 0
+
+    def destroy(self, folder: str, values: dict[str, Any]) -> None:
+        path = _path(folder)
+        try:
+            if path:
+                cgroup.destroy(path)
+        except OSError as exc:
+            backend.note(f"{os.path.basename(folder)[:12]}: its cgroup stays: {exc}")
+
+    def parse_signal(self, text: str) -> int:
+        return signals.parse(text)
+
+
+def _needed(folder: str) -> str:
+    # Without a path it would be devenv's own cgroup that is frozen, or everything that is killed.
+    path = _path(folder)
+    if not path or cgroup.place().version == 0:
+        raise errors.ContainerError("the container has no cgroup of its own", hint="see `devenv doctor`")
+    return path
+
+
+def _path(folder: str) -> str:
+    config = fs.read_json(f"{folder}/config.json")
+    linux = config.get("linux") if isinstance(config, dict) else None
+    return str(linux.get("cgroupsPath") or "") if isinstance(linux, dict) else ""
