@@ -41,10 +41,7 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
     """The three sets as masks: bit n is capability n."""
     header = _header(_CAPABILITY_VERSION_3, 0)
     sets = (_data * 2)(
-        *(
-            _data(*(mask >> shift & 0xFFFFFFFF for mask in (effective, permitted, inheritable)))
-            for shift in (0, 32)
-        )
+        *(_data(*(mask >> shift & 0xFFFFFFFF for mask in (effective, permitted, inheritable))) for shift in (0, 32))
     )
     check(libc.capset(ctypes.byref(header), ctypes.byref(sets)))
 

@@ -3,7 +3,8 @@
 What the specification has no words for travels as annotations, all of them ours and all of them optional:
 
     dev.devenv.rootfs   the overlays and binds that make up the root, mounted only inside the container's namespace
-    dev.devenv.user     a user by name, and additional groups by name; resolved against the image when it starts
+    dev.devenv.user     a user by name, resolved against the image when the container starts
+    dev.devenv.groups   additional groups, by name or number, as JSON
     dev.devenv.init     a first process of ours that reaps and passes signals on
 """
 
@@ -17,6 +18,7 @@ from devenv.runtime import capabilities, resources
 
 ROOTFS = "dev.devenv.rootfs"
 USER = "dev.devenv.user"
+GROUPS = "dev.devenv.groups"
 INIT = "dev.devenv.init"
 
 MASKED = (
@@ -195,6 +197,7 @@ def _annotations(options: Options) -> dict[str, str]:
     return {
         **options.annotations,
         ROOTFS: json.dumps(rootfs),
-        USER: json.dumps({"user": options.user, "groups": list(options.additional_groups)}),
+        **({USER: options.user} if options.user else {}),
+        **({GROUPS: json.dumps(options.additional_groups)} if options.additional_groups else {}),
         **({INIT: "true"} if options.init else {}),
     }

@@ -289,6 +289,18 @@ def folders(path: str) -> list[str]:
     return [folder for base in place().hierarchies.values() if os.path.isdir(folder := f"{base}/{path}")]
 
 
+def of_process(pid: int) -> list[str]:
+    """The folders of the cgroups that a process is in, in every hierarchy that is mounted."""
+    found = []
+    with open(f"/proc/{pid}/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            base = f"{ROOT}/{controllers}" if controllers else ROOT
+            if os.path.exists(f"{base}/cgroup.procs") and path != "/":
+                found.append(_join(base, path))
+    return found
+
+
 def join(paths: list[str]) -> None:
     """Move the calling process; 0 stands for it."""
     for folder in paths:

@@ -1,0 +1,120 @@
+"""What the monitor and a container's first process say to each other, over one SOCK_SEQPACKET pair.
+
+    monitor                     child A                      child B, to be the container's init
+       | fork -------------------> |                              |
+       |                           | joins cgroups, unshares      |
+       |                           | fork ----------------------> |
+       | <---------------- PID n --+ _exit                        |
+       |  (waits for A; B is now the monitor's own child, because the monitor is a subreaper)
+       | GO ----------------------------------------------------> |  dies with the monitor from now on
+       |                                                          |  mounts, pivots, sets itself up
+       | <------------------------------- READY [+ pty's master] -+
+       |                                                          |  waits: `create` is done
+       | START -------------------------------------------------> |  drops its rights, execs
+       | <------------------------- end of file: it has executed -+
+
+Either child may say FAILED instead, with the step and the errno; then it is gone. A message out of turn is an error
+that names both.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from enum import Enum
+from typing import Any, NamedTuple
+
+from devenv import errors
+
+
+class Word(Enum):
+    PID = "pid"
+    GO = "go"
+    READY = "ready"
+    START = "start"
+    FAILED = "failed"
+
+
+class Message(NamedTuple):
+    word: Word
+    values: dict[str, Any]
+    fds: tuple[int, ...] = ()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def say(to: socket.socket, word: Word, *, fds: tuple[int, ...] = (), **values: Any) -> None:
+    data = json.dumps({"word": word.value, **values}).encode()[:60000]
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    to.sendmsg([data], ancillary)
+
+
+def hear(at: socket.socket) -> Message | None:
+    """None at the end of file."""
+    data, ancillary, _, _ = at.recvmsg(65536, socket.CMSG_SPACE(16), socket.MSG_CMSG_CLOEXEC)
+    numbers = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers.frombytes(payload)
+    if not data:
+        return None
+    values = json.loads(data)
+    return Message(Word(values.pop("word")), values, tuple(numbers))
+
+
+def expect(at: socket.socket, word: Word) -> Message:
+    """Raises ``ContainerError`` for what the child could not do, and for anything else than ``word``."""
+    message = hear(at)
+    if message is None:
+        raise errors.ContainerError(f"the container's first process died before `{word.value}`")
+    if message.word is Word.FAILED:
+        raise failure(message.values)
+    if message.word is not word:
+        raise errors.ContainerError(f"the container said `{message.word.value}` where `{word.value}` was expected")
+    return message
+
+
+class CommandError(errors.ContainerError):
+    """The command itself can't be run; ``container_exit_code`` is what a shell would say: 127 or 126."""
+
+    code = "command"
+
+    def __init__(self, message: str, *, hint: str | None = None, container_exit_code: int = 126) -> None:
+        super().__init__(message, hint=hint)
+        self.container_exit_code = container_exit_code
+
+
+def failure(values: dict[str, Any]) -> errors.ContainerError:
+    """The error of a FAILED message."""
+    if "message" in values:
+        return errors.ContainerError(values["message"], hint=values.get("hint"))
+    number, doing = int(values.get("errno") or 0), str(values.get("doing") or "setting it up")
+    if "command" in values:
+        return _command_failure(values["command"], number)
+    return errors.ContainerError(f"{doing}: {os.strerror(number)}" if number else doing)
+
+
+def _command_failure(command: str, number: int) -> errors.ContainerError:
+    missing = number in {2, 20}  # ENOENT, ENOTDIR
+    where = "in the container" if "/" in command else "in the container's PATH"
+    text = f"executable `{command}` not found {where}" if missing else f"`{command}`: {os.strerror(number)}"
+    hint = None
+    if number == 13:
+        hint = "it is not executable, or its file system forbids it: `chmod +x` it in the image"
+    elif number == 8:
+        hint = "it is no program for this machine; a script needs a first line as `#!/bin/sh`"
+    return CommandError(text, hint=hint, container_exit_code=127 if missing else 126)
+
+
+def confess(to: socket.socket, exc: BaseException) -> None:
+    """In a child: say what went wrong, as well as can be told without importing anything."""
+    if isinstance(exc, errors.DevenvError):
+        say(to, Word.FAILED, message=exc.message, hint=exc.hint)
+    elif isinstance(exc, OSError):
+        say(to, Word.FAILED, errno=exc.errno or 5, doing=str(exc.filename or "setting the container up"))
+    else:
+        say(to, Word.FAILED, message=f"{type(exc).__name__}: {exc}")

@@ -1,0 +1,128 @@
+"""The last steps of a process on its way into a container: limits, user, capabilities, execve(2). For init and exec.
+
+Runs after pivot_root or setns, with the container's filesystem for its root and the host's rights still in hand. So it
+imports nothing, looks nothing up by NSS and opens nothing but what it names here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import Any
+
+from devenv.linux import process as linux_process
+from devenv.runtime import capabilities, user
+
+_RLIMITS = {
+    f"RLIMIT_{name}": getattr(resource, f"RLIMIT_{name}")
+    for name in (
+        "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
+    ).split()
+    if hasattr(resource, f"RLIMIT_{name}")
+}
+_LAST_CAPABILITY = capabilities.last()
+
+
+def set_rlimits(limits: list[dict[str, Any]]) -> None:
+    """A hard limit above our own needs CAP_SYS_RESOURCE; without it, ours is the most there is to give."""
+    for limit in limits:
+        kind = _RLIMITS.get(limit["type"])
+        if kind is None:
+            raise OSError(22, "unknown limit", f"setting `{limit['type']}`")
+        soft, hard = limit["soft"], limit["hard"]
+        try:
+            resource.setrlimit(kind, (soft, hard))
+        except (PermissionError, ValueError):
+            ours = resource.getrlimit(kind)[1]
+            hard = ours if ours != resource.RLIM_INFINITY and (hard == -1 or hard > ours) else hard
+            soft = hard if hard != -1 and (soft == -1 or soft > hard) else soft
+            resource.setrlimit(kind, (soft, hard))
+
+
+def become(who: user.User, process: dict[str, Any]) -> None:
+    """Give up every right that the container's process is not to have, for good."""
+    sets = process.get("capabilities") or {}
+    bounding = capabilities.mask(sets.get("bounding") or ())
+    effective = capabilities.mask(sets.get("effective") or ())
+    permitted = capabilities.mask(sets.get("permitted") or ())
+    inheritable = capabilities.mask(sets.get("inheritable") or ())
+    if process.get("privileged"):
+        bounding = effective = permitted = (1 << (_LAST_CAPABILITY + 1)) - 1
+    for number in range(_LAST_CAPABILITY + 1):
+        if not bounding >> number & 1 and linux_process.prctl(linux_process.PR_CAPBSET_READ, number):
+            linux_process.prctl(linux_process.PR_CAPBSET_DROP, number)
+    _set_groups(who)
+    os.setresgid(who.gid, who.gid, who.gid)
+    linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 1)
+    os.setresuid(who.uid, who.uid, who.uid)
+    linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 0)
+    if who.uid != 0 and not process.get("privileged"):
+        # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.
+        effective = permitted = 0
+    held = _held()
+    linux_process.capset(effective=effective & held, permitted=permitted & held, inheritable=inheritable & held)
+    linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_CLEAR_ALL)
+    if process.get("noNewPrivileges") and not process.get("privileged"):
+        linux_process.prctl(linux_process.PR_SET_NO_NEW_PRIVS, 1)
+    os.umask((process.get("user") or {}).get("umask", 0o022) if isinstance(process.get("user"), dict) else 0o022)
+
+
+def _set_groups(who: user.User) -> None:
+    try:
+        os.setgroups(list(who.groups))
+    except PermissionError:
+        # A user namespace with one id only: setgroups(2) is denied there for good (user_namespaces(7)).
+        with open("/proc/self/setgroups") as file:
+            if file.read().strip() != "deny":
+                raise
+
+
+def _held() -> int:
+    """Our permitted set: asking for more would fail as a whole."""
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("CapPrm:"):
+                return int(line.split()[1], 16)
+    return 0
+
+
+def environment(process: dict[str, Any], who: user.User) -> dict[str, str]:
+    found = dict(item.partition("=")[::2] for item in process.get("env") or ())
+    if not found.get("HOME"):
+        found["HOME"] = who.home
+    return found
+
+
+def enter_cwd(path: str, who: user.User) -> None:
+    """The working directory, made if it is missing and given to the user; never one outside the root."""
+    try:
+        os.chdir(path)
+    except FileNotFoundError:
+        made = ""
+        for part in path.strip("/").split("/"):
+            made = f"{made}/{part}"
+            try:
+                os.mkdir(made, 0o755)
+                os.chown(made, who.uid, who.gid)
+            except FileExistsError:
+                continue
+        os.chdir(path)
+    # CVE-2024-21626: a descriptor of the host's as the working directory is one that getcwd can't name.
+    if not os.getcwd().startswith("/"):
+        raise OSError(1, "it lies outside the container", f"entering `{path}`")
+
+
+def execute(args: list[str], env: dict[str, str]) -> None:
+    """Returns never; raises the ``OSError`` that says best why nothing could be run."""
+    name = args[0]
+    if "/" in name:
+        os.execve(name, args, env)
+    denied: OSError | None = None
+    for folder in (env.get("PATH") or "/bin:/usr/bin").split(":"):
+        try:
+            os.execve(f"{folder or '.'}/{name}", args, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            denied = exc
+    raise denied or FileNotFoundError(2, "not found", name)
