@@ -7,6 +7,7 @@ in raw mode. Otherwise it inherits the descriptors, so that nothing stands betwe
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -18,7 +19,10 @@ from typing import Annotated, Any
 import typer
 
 from devenv import errors
-from devenv.cli import context, inventory, operate, options, terminal, terminals
+from devenv.cli import context, inventory, operate, options, report, terminal, terminals
+from devenv.runtime import bundle, capabilities, handshake, state
+from devenv.runtime import exec as runtime_exec
+from devenv.util import fs
 
 _RUNNING = frozenset({"running"})
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -50,7 +54,7 @@ def command(
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
     process = describe(
-        bundle(container),
+        read_bundle(container),
         words,
         env=run.environment(env),
         user=user,
@@ -60,14 +64,16 @@ def command(
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    if wants_tty:
-        return _with_terminal(container, process, interactive=interactive)
-    return _inherited(container, process, detach=detach, interactive=interactive)
+    try:
+        if wants_tty:
+            return _with_terminal(container, process, interactive=interactive)
+        return _inherited(container, process, detach=detach, interactive=interactive)
+    except handshake.CommandError as error:
+        report.show(error)
+        return error.container_exit_code
 
 
-def bundle(container: inventory.Container) -> dict[str, Any]:
-    from devenv.util import fs
-
+def read_bundle(container: inventory.Container) -> dict[str, Any]:
     config = fs.read_json(f"{container.folder}/config.json")
     if not isinstance(config, dict):
         raise errors.ContainerError(f"container `{container.record.name}` has no readable `config.json`")
@@ -93,27 +99,35 @@ def describe(
         values.setdefault("TERM", os.environ.get("TERM") or "xterm")
     values.update({key: value for key, value in env.items() if value is not None})
     process["env"] = [f"{key}={value}" for key, value in values.items()]
-    symbolic = user or (config.get("annotations") or {}).get("dev.devenv.user", "")
-    if symbolic:
-        process["user"] = symbolic
+    # A name is looked up in the container, by the process that has entered it.
+    process["user"] = user or _own_user(config)
     if workdir:
         # As for `working_dir:`, a relative one starts where the container does.
         process["cwd"] = os.path.normpath(os.path.join(process.get("cwd") or "/", workdir))
     if privileged:
-        process["privileged"] = True
+        every = list(capabilities.select((), (), privileged=True))
+        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), every)
+        process["noNewPrivileges"] = False
     return process
 
 
-def _enter(container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool) -> Any:
-    from devenv.runtime import exec as runtime_exec
-    from devenv.runtime import state
+def _own_user(config: dict[str, Any]) -> str:
+    try:
+        return str(json.loads(config["annotations"][bundle.USER])["user"])
+    except (KeyError, TypeError, ValueError):
+        user = (config.get("process") or {}).get("user") or {}
+        return f"{user.get('uid', 0)}:{user.get('gid', 0)}"
 
-    current = state.load(container.folder)
-    return runtime_exec.exec_process(current, process, stdio=stdio, tty=tty)
+
+def _enter(
+    container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
+) -> runtime_exec.Executed:
+    return runtime_exec.exec_process(state.load(container.folder), process, stdio=stdio, tty=tty)
 
 
 def _with_terminal(container: inventory.Container, process: dict[str, Any], *, interactive: bool) -> int:
     entered = _enter(container, process, stdio=(0, 1, 2), tty=True)
+    assert entered.tty_master_fd is not None
     try:
         terminals.join(entered.tty_master_fd, ended=entered.pidfd, interactive=interactive)
         return wait(entered.pid)
