@@ -21,6 +21,7 @@ Flag = typer.Option
 
 def command(
     ctx: typer.Context,
+    *,
     services: options.Services = None,
     format: Annotated[str, Flag("--format", metavar="FORMAT", help="yaml or json")] = "",
     quiet: Annotated[bool, Flag("--quiet", "-q", help="Only check")] = False,
@@ -160,15 +161,21 @@ def _uninterpolated(
             _write(text or render.to_yaml(read.spec, escape=False), output)
         return
     found = sorted(interpolate.variables(read.spec).values())
-    fields: list[dict[str, Any]] = [
-        {"Name": item.name, "DefaultValue": item.default, "PresenceValue": item.alternate, "Required": item.required}
+    named: dict[str, dict[str, Any]] = {
+        item.name: {
+            "Name": item.name,
+            "DefaultValue": item.default,
+            "PresenceValue": item.alternate,
+            "Required": item.required,
+        }
         for item in found
-    ]
-    named = {item["Name"]: item for item in fields}
+    }
     if format == "json":
         _write(json.dumps(named, indent=2) + "\n", output)
     elif format == "yaml":
-        lowered: dict[str, Any] = {name: {key.lower(): value for key, value in item.items()} for name, item in named.items()}
+        lowered: dict[str, Any] = {
+            name: {key.lower(): value for key, value in item.items()} for name, item in named.items()
+        }
         _write(render.to_yaml(lowered, escape=False), output)
     else:
         rows = [[item.name, str(item.required).lower(), item.default, item.alternate] for item in found]

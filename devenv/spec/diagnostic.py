@@ -16,6 +16,7 @@ from devenv import errors
 Path = tuple[str | int, ...]
 
 MOST_SHOWN = 10  # further problems in one error
+LONGEST = 400  # characters of a message: a value may be pages long
 
 
 class Problem(NamedTuple):
@@ -66,7 +67,10 @@ class Report:
         placed.sort(key=lambda item: (item[0] or Place("", 0, 0, "", 0))[:3])
         made: list[errors.SpecError] = []
         for place, problem in placed:
-            error = errors.SpecError(problem.message, hint=problem.hint)
+            message = problem.message
+            if len(message) > LONGEST:
+                message = f"{message[: LONGEST - 60]} … {message[-50:]}"
+            error = errors.SpecError(message, hint=problem.hint)
             if place is not None:
                 error.file, error.line, error.column, error.excerpt = place[:4]
             if not any(str(other) == str(error) and other.line == error.line for other in made):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-NAME = r"^[a-zA-Z0-9._-]+$"
+# Compose would also take names of dots alone, which are folders.
+NAME = r"^(?!\.+$)[a-zA-Z0-9._-]+$"
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,8 @@ def _load(options: LoadOptions) -> Loaded:
     if not options.all_resources:
         profiles.prune(spec)
     if options.resolve_env:
-        resolve_env_files(spec, read.environment)
-    _resolve_label_files(spec)
+        resolve_env_files(spec, read.environment, report)
+    _resolve_label_files(spec, report)
     for name in sorted(selection.enabled):
         if selection.enabled[name].get("ready") is not None or selection.enabled[name].get("x-devenv"):
             report.warn(f"`services.{name}.ready` is understood but not effective yet")
@@ -153,7 +153,8 @@ def read_model(options: LoadOptions, report: diagnostic.Report) -> Read:
     environment = {**found.environment, "COMPOSE_PROJECT_NAME": name}
     spec = context.spec(found.files, found.directory, environment)
     if not spec:
-        raise errors.SpecError("the spec is empty", file=found.files[0], hint="it needs at least `services:`")
+        shown = context.shown(found.files[0])
+        raise errors.SpecError("the spec is empty", file=shown, hint="it needs at least `services:`")
     if options.normalise:
         normalise.normalise(spec, name, environment)
     return Read(spec, name, found.directory, found.files, environment)
@@ -203,9 +204,9 @@ def to_canonical(spec: dict[str, Any], report: diagnostic.Report, *, extensions:
     return found
 
 
-def resolve_env_files(spec: dict[str, Any], environment: Mapping[str, str]) -> None:
+def resolve_env_files(spec: dict[str, Any], environment: Mapping[str, str], report: diagnostic.Report) -> None:
     """`env_file` below `environment`, and then it has done its work."""
-    for service in spec["services"].values():
+    for service_name, service in spec["services"].items():
         own: dict[str, str | None] = {
             name: environment.get(name) if value is None else value
             for name, value in (service.get("environment") or {}).items()
@@ -216,33 +217,37 @@ def resolve_env_files(spec: dict[str, Any], environment: Mapping[str, str]) -> N
             outer = environment.get(name)
             return own.get(name) if outer is None else outer
 
-        for entry in service.pop("env_file", None) or []:
-            _env_file(entry, merged, lookup)
+        for index, entry in enumerate(service.pop("env_file", None) or []):
+            problem = _env_file(entry, merged, lookup)
+            if problem is not None:
+                where = ("services", service_name, "env_file", index)
+                hint = "make it, or write `{path: …, required: false}`"
+                raise report.fail(where, problem, hint=hint)
         combined: dict[str, str | None] = {**merged, **own}
         if combined:
             service["environment"] = combined
 
 
-def _env_file(entry: Mapping[str, Any], merged: dict[str, str], lookup: dotenv.Lookup) -> None:
+def _env_file(entry: Mapping[str, Any], merged: dict[str, str], lookup: dotenv.Lookup) -> str | None:
+    """What is wrong, if the file isn't there or of an unknown kind."""
     path = entry.get("path", "")
     if not os.path.exists(path):
         if entry.get("required", True):
-            raise errors.SpecError(
-                f"there is no env file `{path}`", hint="make it, or write `{path: …, required: false}`"
-            )
-        return
+            return f"there is no env file `{path}`"
+        return None
     kind = entry.get("format") or ""
     if kind not in {"", "raw", ".env"}:
-        raise errors.SpecError(f"the env file format `{kind}` is not understood; there is `raw`")
+        return f"the env file format `{kind}` is not understood; there is `raw`"
     dotenv.read_file(path, merged, lookup, raw=kind == "raw")
+    return None
 
 
-def _resolve_label_files(spec: dict[str, Any]) -> None:
-    for service in spec["services"].values():
+def _resolve_label_files(spec: dict[str, Any], report: diagnostic.Report) -> None:
+    for name, service in spec["services"].items():
         found: dict[str, str] = {}
         for path in service.get("label_file") or []:
             if not os.path.exists(path):
-                raise errors.SpecError(f"there is no label file `{path}`")
+                raise report.fail(("services", name, "label_file"), f"there is no label file `{path}`")
             dotenv.read_file(path, found, found.get)
         labels = {**found, **(service.get("labels") or {})}
         if labels:

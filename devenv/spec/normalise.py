@@ -106,7 +106,7 @@ def _names(spec: dict[str, Any], project: str) -> None:
         items = spec.get(section)
         for key, item in list((items or {}).items()):
             resource = {} if item is None else item
-            if resource.get("name") is None:
+            if not resource.get("name"):
                 external = resource.get("external")
                 resource["name"] = (
                     key if external in {True, "true", "True", "1", "t", "T", "TRUE"} else f"{project}_{key}"

@@ -55,7 +55,8 @@ class Source:
             return _Builder(self).build()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise self.error(*_explain(error), mark) from None
+            line = self.excerpt(mark.line + 1) if mark is not None else ""
+            raise self.error(*_explain(error, line), mark) from None
         except (yaml.YAMLError, RecursionError) as error:
             raise self.error(f"this is not YAML: {str(error).splitlines()[0]}", None, None) from None
 
@@ -100,8 +101,11 @@ def read_bytes(path: str, *, shown: str, what: str = "file") -> bytes:
         raise errors.SpecError(f"can't read the {what} `{shown}`: {(error.strerror or '').lower()}") from None
     except ValueError:
         raise errors.SpecError(f"the name of the {what} `{shown!r}` holds a NUL") from None
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(kind):
+        os.close(descriptor)
+        raise errors.SpecError(f"can't read the {what} `{shown}`: it is a folder, not a file")
     with open(descriptor, "rb") as file:
-        kind = os.fstat(descriptor).st_mode
         # The shell's `<(command)` is a pipe that already has its writer.
         piped = stat.S_ISFIFO(kind) and path.startswith(("/dev/fd/", "/proc/self/fd/"))
         if piped:
@@ -145,13 +149,15 @@ def decode(data: bytes, *, shown: str) -> str:
             file=shown,
             line=line,
             column=column,
+            excerpt=data.split(b"\n")[line - 1].decode("utf-8", "replace").rstrip("\r")[:200],
             hint="save it as UTF-8",
         ) from None
 
 
-def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str | None]:
+def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str | None]:
     problem = error.problem or "it can't be read"
-    if "character '\\t'" in problem or "'\\t'" in problem or "tab" in problem:
+    indentation = line[: len(line) - len(line.lstrip())]
+    if "tab" in problem or ("\t" in indentation and "cannot start any token" in problem):
         return "a tab can't indent YAML", "indent with spaces"
     if "cannot start any token" in problem:
         return f"not valid YAML: {problem}", "put the value in quotes"
@@ -236,7 +242,8 @@ class _Builder:
             file=self.source.name,
             line=line,
             column=column,
-            hint='write it as an escape in double quotes, like "\\u0007"',
+            excerpt=_UNPRINTABLE.sub("\ufffd", self.source.excerpt(line)),
+            hint=f'write it as an escape in double quotes: "\\u{ord(character):04x}"',
         )
 
     def _path(self) -> tuple[str | int, ...]:

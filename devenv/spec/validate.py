@@ -6,12 +6,14 @@ Works on the canonical form. ``structure`` holds for every file; ``consistency``
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devenv.spec import diagnostic, portforms
 
 Names = Mapping[str, Any]
+_RESOURCE = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 def structure(spec: Mapping[str, Any], report: diagnostic.Report) -> None:
@@ -84,6 +86,12 @@ def consistency(
     for name in sorted(services):
         _service(name, services, disabled, all_names, report)
     _container_names(services, report)
+    for section in ("networks", "volumes"):
+        for name, item in (all_names.get(section) or {}).items():
+            if not item.get("external") and not _RESOURCE.fullmatch(item.get("name", name)):
+                hint = "use letters, digits, `_`, `.` and `-`, and begin with a letter or a digit"
+                message = f"`{item['name']}` can't be the name of a {section[:-1]}"
+                report.add((section, name, "name"), message, hint=hint, value=item["name"])
     for name, secret in (all_names.get("secrets") or {}).items():
         if not secret.get("external") and not (secret.get("file") or secret.get("environment") or secret.get("driver")):
             report.add(("secrets", name), f"the secret `{name}` needs `file` or `environment`")
