@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, signals, state
+from devenv.runtime import backend, cgroup, container, exec, signals, state
 from devenv.util import fs
 
 
@@ -34,18 +34,21 @@ class Runtime:
     def execute(
         self, folder: str, values: dict[str, Any], process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
     ) -> backend.Executed:
-        from devenv.runtime import exec
-
         found = state.load(folder)
         done = exec.exec_process(found, process, stdio=stdio, tty=tty)
-        return backend.Executed(done.pid, done.pidfd, getattr(done, "tty_master_fd", None))
+        return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:
         path = _path(folder)
-        return cgroup.pids(path) if path else []
+        found = cgroup.pids(path) if path else []
+        return found or _in_pid_namespace(values.get("pid"))
 
     def kill_all(self, folder: str, values: dict[str, Any], signal: int) -> None:
-        cgroup.kill(_needed(folder), signal)
+        for pid in self.pids(folder, values):
+            try:
+                os.kill(pid, signal)
+            except ProcessLookupError:
+                continue
 
     def freeze(self, folder: str, values: dict[str, Any]) -> None:
         cgroup.freeze(_needed(folder), frozen=True)
@@ -69,8 +72,28 @@ class Runtime:
         return signals.parse(text)
 
 
+def _in_pid_namespace(init: int | None) -> list[int]:
+    """The container's processes where it could not be given a cgroup: an ordinary user without delegation."""
+    if not init:
+        return []
+    found = []
+    try:
+        wanted = os.readlink(f"/proc/{init}/ns/pid")
+        if wanted == os.readlink("/proc/self/ns/pid"):
+            return [init]  # `pid: host`: the rest can't be told from everybody else's
+    except OSError:
+        return []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.readlink(f"/proc/{name}/ns/pid") == wanted:
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
 def _needed(folder: str) -> str:
-    # Without a path it would be devenv's own cgroup that is frozen, or everything that is killed.
+    # Without a path it would be devenv's own cgroup that is frozen.
     path = _path(folder)
     if not path or cgroup.place().version == 0:
         raise errors.ContainerError("the container has no cgroup of its own", hint="see `devenv doctor`")

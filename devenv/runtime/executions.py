@@ -19,7 +19,7 @@ _KILL_ROUNDS = 8
 
 
 class Execution:
-    __slots__ = ("container", "number", "owner", "pid", "pidfd", "seq")
+    __slots__ = ("container", "number", "owner", "pid", "pidfd", "seq", "session")
 
     def __init__(
         self, number: int, container: watched.Container, done: backends.Executed, seq: Any, owner: Any
@@ -30,6 +30,9 @@ class Execution:
         self.pidfd = done.pidfd
         self.seq = seq
         self.owner = owner
+        # The process need not lead its session: joining a pid namespace takes a fork after setsid(2).
+        fields = waiting.stat_fields(done.pid)
+        self.session = int(fields[3]) if fields is not None else done.pid
 
 
 class Executions:
@@ -133,7 +136,7 @@ class Executions:
             more = {
                 pid
                 for pid, (parent, session, _) in members.items()
-                if pid not in found and (parent in found or session == execution.pid)
+                if pid not in found and (parent in found or session == execution.session)
             }
             if not more:
                 return [(pid, members[pid][2]) for pid in found if pid in members]

@@ -63,7 +63,8 @@ def _by_hierarchy(cgroups: list[str]) -> list[tuple[str, str]]:
 def child(plan: Plan, wire: socket.socket) -> NoReturn:
     """Child A: into the cgroups and namespaces, and fork B."""
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGALRM):
+        # What is ignored stays ignored over an execve. Python ignores SIGPIPE: `yes | head` would never end.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
         take_descriptors(plan.stdio, [wire.fileno()])
@@ -126,6 +127,8 @@ def _init(plan: Plan, wire: socket.socket) -> NoReturn:
         os._exit(1)
     # From now on the monitor is our parent: if it is killed before we were let go, nobody would ever let us.
     linux_process.prctl(linux_process.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A session of its own: only a leader can take a terminal (TIOCSCTTY, EPERM otherwise).
+    os.setsid()
     config = plan.config
     with rootfs.doing("keeping the container's mounts to itself"):
         mount.mount("none", "/", "", mount.MS_REC | mount.MS_PRIVATE)
