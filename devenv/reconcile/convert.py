@@ -236,7 +236,7 @@ def log_options(service: Service) -> tuple[dict[str, str], tuple[str, ...]]:
     """``max-size`` and ``max-file``; any driver is kept as a file, and said so when it asked for another."""
     logging = service.get("logging") or {}
     driver = logging.get("driver") or "local"
-    notes = ()
+    notes: tuple[str, ...] = ()
     if driver not in {"local", "json-file", "journald", "none"}:
         notes = (f"`logging: driver: {driver}` is understood but not effective yet: logs are kept in files",)
     options = {name: str(value) for name, value in (logging.get("options") or {}).items() if name.startswith("max-")}

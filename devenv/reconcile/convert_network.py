@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from devenv.network import ports, types
+from devenv.network import types
 
 Service = Mapping[str, Any]
 Definition = Mapping[str, Any]
@@ -85,8 +85,3 @@ def links(service: Service) -> dict[str, str]:
         name, _, alias = link.partition(":")
         found[alias or name] = name
     return found
-
-
-def publications(entries: tuple[Mapping[str, Any], ...]) -> list[types.Publication]:
-    """The service's `ports`. Raises ``NetworkError`` for ranges that don't fit."""
-    return [publication for entry in entries for publication in ports.expand(entry)]

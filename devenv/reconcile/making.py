@@ -99,8 +99,7 @@ def make(
         hooks={kind: [dict(hook) for hook in service.get(kind) or []] for kind in ("post_start", "pre_stop")},
     )
     # A port range that doesn't fit is said now, before anything is made.
-    for entry in made.ports:
-        ports.expand(entry)
+    ports.expand(made.ports)
     return Made(made, _options(service, image, made=made, process=process, laid=laid, folder=folder), laid.files)
 
 

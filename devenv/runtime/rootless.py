@@ -21,7 +21,7 @@ from devenv.linux import namespace
 
 class Range(NamedTuple):
     first: int
-    count: int
+    size: int
 
 
 def enter() -> None:
@@ -41,7 +41,7 @@ def enter() -> None:
             os.close(ready_write)
             os.close(done_read)
             if os.read(ready_read, 1):
-                code = _map(me, tools, uid, gid, uids, gids) if mapped else 0
+                code = _map(me, tools, own=(uid, gid), borrowed=(uids, gids)) if mapped else 0
             os.write(done_write, bytes([code]))
         finally:
             os._exit(code)
@@ -105,15 +105,15 @@ def _name(uid: int) -> str:
 
 
 def _map(
-    pid: int, tools: tuple[str | None, str | None], uid: int, gid: int, uids: list[Range], gids: list[Range]
+    pid: int, tools: tuple[str | None, str | None], *, own: tuple[int, int], borrowed: tuple[list[Range], list[Range]]
 ) -> int:
     """0 when both maps are set."""
-    for tool, own, borrowed in ((tools[0], uid, uids), (tools[1], gid, gids)):
+    for tool, outside, lines in zip(tools, own, borrowed, strict=True):
         assert tool is not None
-        words, inside = [tool, str(pid), "0", str(own), "1"], 1
-        for lent in borrowed:
-            words += [str(inside), str(lent.first), str(lent.count)]
-            inside += lent.count
+        words, inside = [tool, str(pid), "0", str(outside), "1"], 1
+        for lent in lines:
+            words += [str(inside), str(lent.first), str(lent.size)]
+            inside += lent.size
         child = os.posix_spawn(tool, words, os.environ)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
             return 1

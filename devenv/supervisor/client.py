@@ -11,10 +11,16 @@ from devenv.supervisor import launch, protocol
 from devenv.util import identity, paths, sockets
 
 
+class _Gone(Exception):
+    """The connection ended before the answer had."""
+
+
 class Supervisor:
     """A project's supervisor; each call is a connection of its own, so calls may overlap."""
 
     def __init__(self, project: identity.Project, where: paths.Paths) -> None:
+        self._project = project
+        self._where = where
         self._path = f"{where.project_run(project.id)}/supervisor.sock"
 
     @classmethod
@@ -40,10 +46,24 @@ class Supervisor:
         Raises ``RemoteError`` for what the supervisor refused and ``SupervisorError`` when it died meanwhile.
         Closing the iterator cancels the request.
         """
-        try:
-            connection = sockets.connect(self._path)
-        except (FileNotFoundError, ConnectionRefusedError) as exc:
-            raise errors.SupervisorError("the project's supervisor is not running") from exc
+        for last in (False, False, True):
+            begun = False
+            try:
+                for message in self._call(op, params):
+                    begun = True
+                    yield message
+                return
+            except (_Gone, ConnectionError, FileNotFoundError) as exc:
+                if begun or last:
+                    raise errors.SupervisorError(
+                        "the project's supervisor went away before it had finished",
+                        hint="run the command again: it goes on where this one stopped",
+                    ) from exc
+                # It left between our look and our call, and had begun nothing.
+                launch.ensure(self._project, self._where)
+
+    def _call(self, op: str, params: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+        connection = sockets.connect(self._path)
         with connection, connection.makefile("rb", buffering=65536) as lines:
             connection.sendall(protocol.encode({"op": op, "params": params or {}}))
             for line in lines:
@@ -53,10 +73,7 @@ class Supervisor:
                 yield message
                 if "result" in message:
                     return
-        raise errors.SupervisorError(
-            "the project's supervisor went away before it had finished",
-            hint="run the command again: it goes on where this one stopped",
-        )
+        raise _Gone
 
     def request(self, op: str, params: dict[str, Any] | None = None) -> Any:
         """The result alone."""

@@ -49,8 +49,11 @@ def _answers(project: identity.Project, where: paths.Paths) -> bool:
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     with connection, connection.makefile("rb") as lines:
-        connection.sendall(protocol.encode({"op": "hello", "params": {"version": protocol.VERSION}}))
-        line = lines.readline()
+        try:
+            connection.sendall(protocol.encode({"op": "hello", "params": {"version": protocol.VERSION}}))
+            line = lines.readline()
+        except ConnectionError:
+            return False
         if not line:
             return False
         if json.loads(line).get("result", {}).get("version") == protocol.VERSION:

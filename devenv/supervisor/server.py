@@ -25,6 +25,7 @@ Send = Callable[[dict[str, Any]], None]
 
 # How long a supervisor without anything to supervise stays for the next command.
 _IDLE = 20.0
+_RESPAWN_DELAY = 1.0
 
 
 def main(project: identity.Project, where: paths.Paths, *, ready: int | None, zygote: int) -> NoReturn:
@@ -64,6 +65,7 @@ class Server:
 
     async def run(self, ready: int | None) -> int:
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._started = asyncio.get_running_loop().time()
         listener = sockets.listen(f"{self._folder}/supervisor.sock")
         server = await asyncio.start_unix_server(self._on_connect, sock=listener, limit=protocol.LIMIT)
         self._announce()
@@ -114,9 +116,16 @@ class Server:
 
     def _zygote_died(self) -> None:
         """Become the zygote oneself as soon as no command is under way: a new one forks a supervisor at once."""
-        asyncio.get_running_loop().remove_reader(self._zygote)
-        self._zygote_gone = True
-        self._consider_leaving()
+        events = asyncio.get_running_loop()
+        events.remove_reader(self._zygote)
+
+        def accept() -> None:
+            self._zygote_gone = True
+            self._consider_leaving()
+
+        # One that dies as it starts must not make us start it as fast as the machine can.
+        quick = events.time() - self._started < _IDLE
+        events.call_later(_RESPAWN_DELAY if quick else 0.0, accept)
 
     _zygote_gone = False
 
@@ -125,7 +134,7 @@ class Server:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._requests - {asyncio.current_task()}:  # type: ignore[operator]
+        if self._requests - {asyncio.current_task()}:
             return
         if self._zygote_gone:
             argv = launch.argv(self._project, self._where)

@@ -215,7 +215,11 @@ def preload() -> None:
     """Import what commands need, and keep the collector from touching (and so copying) it in every child."""
     from devenv.cli import app
 
-    app.preload()
+    try:
+        app.preload()
+    except Exception as exc:
+        # A command that can't be imported says so itself when it is called; the others are served.
+        print(f"preloading: {type(exc).__name__}: {exc}", file=sys.stderr)
     gc.collect()
     gc.freeze()
 
