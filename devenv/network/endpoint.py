@@ -11,13 +11,9 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from devenv.linux import netns
-from devenv.network import bridge, types
-
-if TYPE_CHECKING:
-    from pyroute2.iproute.linux import IPRoute
+from devenv.network import bridge, rtnl, types
 
 
 def veth_name(container_id: str, network: str, pid: int) -> str:
@@ -60,15 +56,14 @@ def inside(namespace: int, own: int) -> Iterator[None]:
         netns.setns(own)
 
 
-def plug(ip: IPRoute, *, namespace: int, bridge_index: int, veth: str, endpoint: types.Endpoint, mtu: int) -> None:
-    ip.link(
-        "add",
-        ifname=veth,
-        kind="veth",
+def plug(*, namespace: int, bridge_index: int, veth: str, endpoint: types.Endpoint, mtu: int) -> rtnl.Request:
+    return rtnl.veth(
+        veth,
         master=bridge_index,
         mtu=mtu,
-        state="up",
-        peer={"ifname": endpoint.interface, "net_ns_fd": namespace, "address": endpoint.mac, "mtu": mtu},
+        peer=endpoint.interface,
+        peer_mac=endpoint.mac,
+        peer_namespace=namespace,
     )
 
 
@@ -77,12 +72,12 @@ def present() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
-def loopback(ip: IPRoute) -> None:
-    ip.link("set", index=socket.if_nametoindex("lo"), state="up")
+def loopback() -> rtnl.Request:
+    return rtnl.up(socket.if_nametoindex("lo"))
 
 
-def configure(ip: IPRoute, endpoint: types.Endpoint) -> None:
-    """Addresses and routes of one interface; ``ip`` and the thread are inside the container's namespace."""
+def configure(endpoint: types.Endpoint) -> list[rtnl.Request]:
+    """Addresses and routes of one interface, to be sent in the container's namespace, where the thread is already."""
     index = socket.if_nametoindex(endpoint.interface)
     settings = f"ipv6/conf/{endpoint.interface}"
     if endpoint.ipv6:
@@ -90,19 +85,12 @@ def configure(ip: IPRoute, endpoint: types.Endpoint) -> None:
         bridge.sysctl(f"{settings}/accept_dad", "0")
     else:
         bridge.sysctl(f"{settings}/disable_ipv6", "1")
+    requests: list[rtnl.Request] = []
     if endpoint.ipv4:
-        ip.addr("add", index=index, family=socket.AF_INET, address=endpoint.ipv4, prefixlen=endpoint.prefix)
+        requests.append(rtnl.address(index, endpoint.ipv4, endpoint.prefix))
     if endpoint.ipv6:
-        ip.addr(
-            "add",
-            index=index,
-            family=socket.AF_INET6,
-            address=endpoint.ipv6,
-            prefixlen=endpoint.prefix6,
-            IFA_FLAGS=bridge.IFA_F_NODAD,
-        )
-    ip.link("set", index=index, state="up")
-    if endpoint.gateway:
-        ip.route("add", family=socket.AF_INET, dst="0.0.0.0/0", gateway=endpoint.gateway, oif=index)
-    if endpoint.gateway6:
-        ip.route("add", family=socket.AF_INET6, dst="::/0", gateway=endpoint.gateway6, oif=index)
+        requests.append(rtnl.address(index, endpoint.ipv6, endpoint.prefix6))
+    requests.append(rtnl.up(index))
+    # Only an interface that is up can have a route.
+    requests += [rtnl.default_route(index, gateway) for gateway in (endpoint.gateway, endpoint.gateway6) if gateway]
+    return requests

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from devenv import errors
-from devenv.network import bridge, endpoint, firewall, ipam, nft, rootless, store, types, worker
+from devenv.network import bridge, endpoint, firewall, ipam, nft, rootless, rtnl, store, types, worker
 from devenv.util import paths as paths_
 
 T = TypeVar("T")
@@ -123,6 +123,8 @@ class NetworkManager:
 
     def loopback(self, pid: int) -> None:
         """Bring up nothing but the loopback, for ``network_mode: none``."""
+        # From the host's namespace there would be no way back into it.
+        self._prepare()
         self._call("loopback", lambda: self._loopback(pid))
 
     def endpoints(self, container_id: str, specs: Sequence[types.EndpointSpec]) -> Endpoints:
@@ -186,6 +188,7 @@ class NetworkManager:
             raise _translated(what, exc) from exc
 
     def _external(self, spec: types.NetworkSpec) -> types.Network:
+        self._prepare()
         network = store.find(self._paths, spec.name, but="")
         if network is None:
             known = sorted({item.name for item in store.load_all(self._paths)})
@@ -254,7 +257,8 @@ class NetworkManager:
             return bridge.routed(ip)
 
     def _settle(self) -> None:
-        endpoint.loopback(self._worker.ip)
+        self._worker.namespace  # noqa: B018 - moves the thread there
+        rtnl.send([endpoint.loopback()])
         # The namespace is the project's alone, so its forwarding is nobody else's business.
         bridge.sysctl("ipv4/ip_forward", "1")
         bridge.sysctl("ipv6/conf/all/forwarding", "1")
@@ -338,7 +342,7 @@ class NetworkManager:
         networks = [item for item in self.list() if bridge.index_of(item.bridge) is not None]
         wanted = firewall.table(self._project_id, networks)
         try:
-            self._worker.ip  # noqa: B018 - the thread has to stand in the right namespace
+            self._worker.namespace  # noqa: B018 - the thread has to stand in the right namespace
             if not networks:
                 nft.delete(wanted.name)
             elif wanted != self._rules or not nft.exists(wanted.name):
@@ -363,7 +367,7 @@ class NetworkManager:
             bridge.forward(name)
 
     def _attach(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> Endpoints:
-        ip, own = self._worker.ip, self._worker.namespace
+        own = self._worker.namespace
         networks = self._allocate(container_id, pid, specs)
         endpoints = _endpoints(networks, container_id, specs)
         try:
@@ -376,14 +380,10 @@ class NetworkManager:
             missing = [item for item in endpoints if item.interface not in there]
             for item in missing:
                 network = networks[item.network]
-                endpoint.plug(
-                    ip,
-                    namespace=namespace,
-                    bridge_index=bridge.up(ip, network),
-                    veth=network.allocations[container_id].interface,
-                    endpoint=item,
-                    mtu=network.mtu,
-                )
+                index = bridge.index_of(network.bridge) or bridge.up(self._worker.ip, network)
+                veth = network.allocations[container_id].interface
+                pair = endpoint.plug(namespace=namespace, bridge_index=index, veth=veth, endpoint=item, mtu=network.mtu)
+                rtnl.send([pair])
             if missing:
                 self._configure(namespace, missing)
         finally:
@@ -391,12 +391,11 @@ class NetworkManager:
         return endpoints
 
     def _configure(self, namespace: int, endpoints: Sequence[types.Endpoint]) -> None:
-        from pyroute2.iproute.linux import IPRoute
-
-        with endpoint.inside(namespace, self._worker.namespace), IPRoute() as ip:
-            endpoint.loopback(ip)
+        with endpoint.inside(namespace, self._worker.namespace):
+            requests = [endpoint.loopback()]
             for item in endpoints:
-                endpoint.configure(ip, item)
+                requests += endpoint.configure(item)
+            rtnl.send(requests)
 
     def _loopback(self, pid: int) -> None:
         namespace = endpoint.open_namespace(pid)

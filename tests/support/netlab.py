@@ -37,7 +37,13 @@ class Container:
         self.id = f"{number:064x}"
         # The function only calls the kernel, and no thread of a test holds a lock that it could need.
         argv = ["sleep", "1000"]
-        self.process = subprocess.Popen(argv, preexec_fn=netns.unshare, stdin=subprocess.DEVNULL)  # noqa: PLW1509
+        self.process = subprocess.Popen(
+            argv,
+            preexec_fn=netns.unshare,  # noqa: PLW1509
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self.pid = self.process.pid
 
     def backend(self, *addresses: str) -> types.Backend:

@@ -6,6 +6,7 @@ import pytest
 
 from devenv.network import resolv
 
+THREE = ("1.1.1.1", "1.1.1.2", "1.1.1.3")
 UPSTREAM = "nameserver 10.0.0.53\nsearch lan\n"
 
 
@@ -17,9 +18,9 @@ UPSTREAM = "nameserver 10.0.0.53\nsearch lan\n"
         ("nameserver 127.0.0.1\nnameserver 9.9.9.9\n", UPSTREAM, ("9.9.9.9",)),
         ("nameserver ::1\nnameserver fe80::1%eth0\n", "", ()),
         ("# nameserver 1.1.1.1\nnameserver\n; none\n", "", ()),
-        ("nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\nnameserver 1.1.1.4", "", ("1.1.1.1", "1.1.1.2", "1.1.1.3")),
+        ("nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\nnameserver 4.4.4.4", "", THREE),
     ],
-)  # fmt: skip
+)
 def test_nameservers(host: str, upstream: str, expected: tuple[str, ...]) -> None:
     assert resolv.choose(host, upstream).nameservers == expected
 
