@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -68,13 +69,11 @@ class Containers:
         stage = self._hidden("new", made.id)
         os.makedirs(f"{stage}/logs", mode=0o700)
         try:
-            for name in ("upper", "work"):
-                os.mkdir(f"{stage}/{name}", 0o755 if name == "upper" else 0o700)
-            for overlay in options.rootfs.overlays[1:]:
-                for path in (overlay.upper, overlay.work):
-                    os.mkdir(f"{stage}/{os.path.relpath(path, final)}", 0o755)
+            for overlay in options.rootfs.overlays:
+                _make_layer(overlay, f"{stage}/{os.path.relpath(overlay.upper, final)}")
+                os.mkdir(f"{stage}/{os.path.relpath(overlay.work, final)}", 0o700)
             if files:
-                os.mkdir(f"{stage}/files", 0o755)
+                os.mkdir(f"{stage}/files", 0o700)
             for name, (content, mode, uid, gid) in files.items():
                 fs.write_whole(f"{stage}/files/{name}", content)
                 os.chown(f"{stage}/files/{name}", uid, gid)
@@ -185,3 +184,13 @@ class Containers:
 
     def _hidden(self, kind: str, container_id: str) -> str:
         return f"{self.where.data}/containers/.{kind}-{self.project.id}-{container_id}"
+
+
+def _make_layer(overlay: bundle.Overlay, path: str) -> None:
+    """The writable layer's root is what the container sees as its root: with the image's owner and mode."""
+    os.mkdir(path, 0o700)
+    below = os.stat(overlay.lower[0])
+    with contextlib.suppress(PermissionError):
+        # Ids that a user namespace does not map stay ours.
+        os.chown(path, below.st_uid, below.st_gid)
+    os.chmod(path, stat.S_IMODE(below.st_mode))

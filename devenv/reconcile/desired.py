@@ -31,6 +31,7 @@ class Environment:
     config_files: tuple[str, ...]
     scale: Mapping[str, int]  # what --scale said; it wins over the spec
     disabled: frozenset[str] = frozenset()  # services of profiles that are not active
+    underway: tuple[str, ...] | None = None  # the services of an `up` that has begun; None between commands
 
     @property
     def services(self) -> Mapping[str, convert.Service]:
@@ -56,6 +57,7 @@ class Environment:
             "config_files": list(self.config_files),
             "scale": dict(self.scale),
             "disabled": sorted(self.disabled),
+            "underway": None if self.underway is None else list(self.underway),
         }
 
 
@@ -66,6 +68,7 @@ def from_json(data: Mapping[str, Any]) -> Environment:
         config_files=tuple(data.get("config_files") or ()),
         scale=dict(data.get("scale") or {}),
         disabled=frozenset(data.get("disabled") or ()),
+        underway=None if data.get("underway") is None else tuple(data["underway"]),
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import sys
 import time
@@ -39,6 +40,8 @@ from devenv.reconcile import (
     observing,
     performing,
     plan,
+    planner,
+    planning,
     probing,
     publishing,
     record,
@@ -55,6 +58,10 @@ Publish = Callable[[dict[str, Any]], None]
 def _note(text: str) -> None:
     """A line in supervisor.log."""
     sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+
+
+def _note_event(event: events.Event) -> None:
+    _note(f"{event.resource} {event.text} {event.details}".rstrip())
 
 
 class Loop:
@@ -97,6 +104,36 @@ class Loop:
                 if container.status == "stopped":
                     self._settle(container)
         self.ready.set()
+        if self.environment is not None and self.environment.underway is not None:
+            self.keep(self._recover(self.environment))
+
+    async def _recover(self, environment: desired.Environment) -> None:
+        """Finish what a killed supervisor was doing: what was not made or never started, and nothing else."""
+        services = planning.needed(environment, {"services": list(environment.underway or ())})
+        images = {
+            name: await self.run(
+                self.containers.images.resolve,
+                str(environment.services[name].get("image") or ""),
+                base=environment.directory,
+            )
+            for name in services
+        }
+        wanted = await self.run(planning.wanted, environment, images)
+        todo = planner.plan_recover(wanted, await self.observe(environment), services=services)
+        outcome = await self.execute(todo, environment=environment, images=images, emit=_note_event)
+        for error in outcome.failed.values():
+            _note(f"finishing what was begun: {error}")
+        await self.settle(environment)
+
+    async def begin(self, environment: desired.Environment, services: Iterable[str]) -> None:
+        """Write down what is being done, so that it can be finished by another supervisor."""
+        self.environment = dataclasses.replace(environment, underway=tuple(services))
+        await self.run(desired.save, self.where, self.project, self.environment)
+
+    async def settle(self, environment: desired.Environment) -> None:
+        """It is done, or given up by somebody who was told."""
+        self.environment = dataclasses.replace(environment, underway=None)
+        await self.run(desired.save, self.where, self.project, self.environment)
 
     async def _take_up(self, container: live.Live) -> None:
         if not container.runs:
@@ -284,8 +321,9 @@ class Loop:
             container.gave_up = not by_policy
             raise
         container.gave_up_because = ""
-        container.health = {}
         live.update(container, state.load(self.where.container(made.id)))
+        # Known from the first moment: who waits for it must not take it for one without a check.
+        container.health = {"status": "starting"} if made.healthcheck else {}
         self._tell(container, "start")
         if not container.runs:
             # It ended before we looked.
@@ -293,6 +331,7 @@ class Loop:
             self._exited(container)
             return
         self._names.set()
+        self._write_health(container)
         self._probe(container)
         self.changes.notify()
 
@@ -382,17 +421,24 @@ class Loop:
                 container_id=container.id,
                 run=self.probes.run,
                 changed=functools.partial(self._on_health, container),
+                uptime=container.uptime(),
+                before=container.health or None,
             )
         )
 
     def _on_health(self, container: live.Live, health: dict[str, Any]) -> None:
         before = container.health_status
         container.health = health
-        with contextlib.suppress(OSError):
-            fs.write_json(f"{self.where.container(container.id)}/health.json", health)
+        self._write_health(container)
         if container.health_status != before:
             self._tell(container, "health_status")
         self.changes.notify()
+
+    def _write_health(self, container: live.Live) -> None:
+        """For `ps`, and for the supervisor that comes after this one."""
+        if container.record.healthcheck:
+            with contextlib.suppress(OSError):
+                fs.write_json(f"{self.where.container(container.id)}/health.json", container.health)
 
     # -- names -------------------------------------------------------------------------------------------------
 

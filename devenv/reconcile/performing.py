@@ -53,26 +53,36 @@ class Performer:
         try:
             await self._handlers[operation.type](operation)
         except errors.DevenvError as exc:
-            self._say(_title(operation), events.Status.ERROR, "Error", exc.message, operation.service)
+            self._say(self._title(operation), events.Status.ERROR, "Error", exc.message, operation.service)
             raise
         except OSError as exc:
             # A disk that is full, a limit that is reached: nothing a mechanism could have known better.
             place = f": `{exc.filename}`" if exc.filename else ""
             error = errors.HostError(f"{operation.resource}: {exc.strerror or exc}{place}")
-            self._say(_title(operation), events.Status.ERROR, "Error", error.message, operation.service)
+            self._say(self._title(operation), events.Status.ERROR, "Error", error.message, operation.service)
             raise error from exc
 
     def _say(self, resource: str, status: events.Status, text: str, details: str = "", service: str = "") -> None:
         self._emit(self._loop.event(resource, status, text, details=details, service=service))
 
+    def _title(self, operation: plan.Operation) -> str:
+        """As the resource is called in every other message about it."""
+        kind = operation.resource.partition(":")[0]
+        if kind in {"network", "volume"}:
+            return f"{kind.capitalize()} {operation.name}"
+        if operation.name or self._environment is None or operation.service not in self._environment.services:
+            return f"Container {operation.name or operation.service}"
+        number = operation.number or 1
+        return f"Container {making.container_name(self._environment, self._loop.project, operation.service, number)}"
+
     # -- networks and volumes ----------------------------------------------------------------------------------
 
     async def _create_network(self, operation: plan.Operation) -> None:
         title = f"Network {operation.name}"
-        self._say(title, events.Status.WORKING, "Creating", operation.cause)
+        self._say(title, events.Status.WORKING, "Creating")
         definition = self._definition("networks", operation.name)
         await self._loop.run(self._loop.containers.networks.ensure, convert_network.network(definition))
-        self._say(title, events.Status.DONE, "Created", operation.cause)
+        self._say(title, events.Status.DONE, "Created")
         for note in self._loop.containers.networks.notes():
             self._say(title, events.Status.WARNING, "Created", note)
 
@@ -88,10 +98,10 @@ class Performer:
 
     async def _create_volume(self, operation: plan.Operation) -> None:
         title = f"Volume {operation.name}"
-        self._say(title, events.Status.WORKING, "Creating", operation.cause)
+        self._say(title, events.Status.WORKING, "Creating")
         definition = self._definition("volumes", operation.name)
         await self._loop.run(self._builder().ensure, definition)
-        self._say(title, events.Status.DONE, "Created", operation.cause)
+        self._say(title, events.Status.DONE, "Created")
 
     async def _remove_volume(self, operation: plan.Operation) -> None:
         title = f"Volume {operation.name}"
@@ -116,10 +126,10 @@ class Performer:
         assert self._environment is not None
         name = making.container_name(self._environment, self._loop.project, operation.service, operation.number)
         title = f"Container {name}"
+        # Why something is made anew is news; that something missing is made is not.
         again = bool(operation.replaces)
-        self._say(
-            title, events.Status.WORKING, "Recreating" if again else "Creating", operation.cause, operation.service
-        )
+        why = operation.cause if again else ""
+        self._say(title, events.Status.WORKING, "Recreating" if again else "Creating", why, operation.service)
         wish = making.Wish(
             service=operation.service,
             number=operation.number,
@@ -130,7 +140,7 @@ class Performer:
             self._environment, wish, self._images[operation.service], self._builder()
         )
         self._made[operation.service, operation.number] = container.id
-        self._say(title, events.Status.DONE, "Recreated" if again else "Created", operation.cause, operation.service)
+        self._say(title, events.Status.DONE, "Recreated" if again else "Created", why, operation.service)
 
     def _inherited_by(self, replaced: str) -> dict[str, str]:
         """The anonymous volumes of the container that is replaced, by their targets: their data goes on."""
@@ -150,10 +160,10 @@ class Performer:
         title = f"Container {container.record.name}"
         if container.runs:
             return
-        self._say(title, events.Status.WORKING, "Starting", operation.cause, operation.service)
+        self._say(title, events.Status.WORKING, "Starting", service=operation.service)
         await self._loop.start_container(container)
         await hooks.run(self._loop, container, "post_start")
-        self._say(title, events.Status.DONE, "Started", operation.cause, operation.service)
+        self._say(title, events.Status.DONE, "Started", service=operation.service)
 
     async def _stop(self, operation: plan.Operation) -> None:
         container = self._container(operation)
@@ -191,7 +201,7 @@ class Performer:
     async def _wait(self, operation: plan.Operation) -> None:
         """What a dependent's start waits for; the reason is said again whenever it has changed."""
         condition = waiting.Condition(operation.condition)
-        title = f"Container {self._loop.project.name}-{operation.service}-1"
+        title = self._title(operation)
         said = ""
 
         def look() -> waiting.Verdict:
@@ -221,10 +231,3 @@ class Performer:
 def anonymous_volumes(container: live.Live) -> dict[str, str]:
     names = set(container.record.anonymous_volumes)
     return {mount["target"]: mount["name"] for mount in container.record.mounts if mount["name"] in names}
-
-
-def _title(operation: plan.Operation) -> str:
-    kind = operation.resource.partition(":")[0]
-    if kind == "service":
-        return f"Container {operation.name or operation.resource.partition(':')[2].replace(':', '-')}"
-    return f"{kind.capitalize()} {operation.name}"

@@ -89,17 +89,24 @@ class Operations:
         if params.get("dry_run"):
             return answer
         self._warn(environment, send)
-        self._loop.environment = environment
-        await self._loop.run(desired.save, self._loop.where, self._loop.project, environment)
-        outcome = await self._loop.execute(
-            todo,
-            environment=environment,
-            images=images,
-            emit=_emitter(send),
-            renew_anonymous=bool(params.get("renew_volumes")),
-        )
-        outcome.raise_first()
+        for note in todo.notes:
+            send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
         names = planning.needed(environment, params)
+        if not todo.is_empty:
+            await self._loop.begin(environment, names)
+            try:
+                outcome = await self._loop.execute(
+                    todo,
+                    environment=environment,
+                    images=images,
+                    emit=_emitter(send),
+                    renew_anonymous=bool(params.get("renew_volumes")),
+                )
+            finally:
+                await asyncio.shield(self._loop.settle(environment))
+            outcome.raise_first()
+        else:
+            self._loop.environment = environment
         if params.get("wait") and not params.get("no_start"):
             await self._wait_ready(names, params.get("wait_timeout"))
         answer["containers"] = [

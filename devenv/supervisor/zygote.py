@@ -217,7 +217,7 @@ def preload() -> None:
 
     try:
         app.preload()
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001
         # A command that can't be imported says so itself when it is called; the others are served.
         print(f"preloading: {type(exc).__name__}: {exc}", file=sys.stderr)
     gc.collect()
