@@ -2,7 +2,7 @@
 
     write_layout(path, layers=[{"etc/motd": "hello\\n", "bin/sh": link("busybox")}], config={"Cmd": ["sh"]})
 
-A layer maps paths to content: text or bytes for a file, or one of ``file``, ``folder``, ``link``, ``hardlink``, ``node``.
+A layer maps paths to content: text or bytes for a file, or a ``file``, ``folder``, ``link``, ``hardlink`` or ``node``.
 ``None`` is a whiteout, a path that ends in ``/.wh..wh..opq`` an opaque folder. Parents are not added by themselves. A
 layer may also be the bytes of a tar stream, for what no tar program would write.
 

@@ -26,12 +26,12 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     stop_signal: str = ""
-    healthcheck: Mapping[str, Any] | None = None  # as Compose writes it: test, interval …; durations as "5s"
+    healthcheck: Mapping[str, Any] | None = None  # Compose's names, times in seconds
     shell: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, given: Any, *, what: str) -> ImageConfig:
-        """``given`` is the ``config`` object; ``what`` names the image in errors."""
+        """``given`` is the ``config`` object; ``what`` is the image in errors."""
         if given is None:
             return cls()
         if not isinstance(given, Mapping):
@@ -63,13 +63,13 @@ class ImageConfig:
 
 
 def _wrong(what: str, name: str, wanted: str) -> errors.ImageError:
-    return errors.ImageError(f"image `{what}` has a broken config: `{name}` is not {wanted}")
+    return errors.ImageError(f"{what} has a broken config: `{name}` is not {wanted}")
 
 
 def _clean(text: str, name: str, what: str) -> str:
     # execve(2) takes strings that end at the first NUL: what follows would be dropped without a word.
     if "\0" in text:
-        raise errors.ImageError(f"image `{what}` has a broken config: `{name}` holds a NUL byte")
+        raise errors.ImageError(f"{what} has a broken config: `{name}` holds a NUL byte")
     return text
 
 
@@ -93,7 +93,7 @@ def _strings(given: Mapping[str, Any], name: str, what: str) -> tuple[str, ...]:
 
 def _is_assignment(item: str, what: str) -> bool:
     if item.startswith("="):
-        raise errors.ImageError(f"image `{what}` has a broken config: `Env` holds `{item}`, which has no name")
+        raise errors.ImageError(f"{what} has a broken config: `Env` holds `{item}`, which has no name")
     return "=" in item  # Docker drops a name without a value
 
 
@@ -135,7 +135,7 @@ def _healthcheck(given: Mapping[str, Any], what: str) -> Mapping[str, Any] | Non
     ):
         nanoseconds = _number(value, name, what)
         if nanoseconds:
-            found[key] = f"{nanoseconds / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
+            found[key] = nanoseconds / 1e9
     if retries := _number(value, "Retries", what):
         found["retries"] = retries
     return found or None

@@ -13,7 +13,8 @@ def write_whole(path: str, data: bytes, *, mode: int = 0o600, durable: bool = Fa
 
     ``durable`` also survives a power cut, and costs an fsync of the file and of its folder.
     """
-    temporary = f"{path}.tmp.{os.getpid()}"
+    # Threads write too, and one killed earlier may have had our pid.
+    temporary = f"{path}.tmp.{os.urandom(6).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         try:
