@@ -120,12 +120,12 @@ class _Session:
                     logs.follow(item)
                 self._ids.add(item.record.id)
             self._report_end(message.get("container"), current, logs)
-            stopped = [item for item in current if item.state == "exited"]
+            stopped = [item for item in current if item.has_ended]
             for item in stopped:
                 self._ended.setdefault(item.record.id, _code(item.exit_code))
             if any(self._aborts(item) for item in stopped):
                 return True
-            if not any(item.state in inventory.ACTIVE for item in current):
+            if all(item.has_ended or item.state == "created" for item in current):
                 return False
         return False
 

@@ -45,12 +45,11 @@ def run(
 def exit_code(project: operate.Project, container_id: str) -> int:
     """Wait for the container's end. The streams' end comes a moment before the monitor has written it down."""
     for message in watching.changes(project):
-        for item in inventory.load(project.where, project.identity.id):
-            if item.record.id == container_id and item.state not in {"exited", "restarting"}:
-                break
-            if item.record.id == container_id:
-                return 255 if item.exit_code is None else item.exit_code
-        else:
+        every = {item.record.id: item for item in inventory.load(project.where, project.identity.id)}
+        item = every.get(container_id)
+        if item is not None and item.has_ended:
+            return 255 if item.exit_code is None else item.exit_code
+        if item is None:
             event = message.get("container", {})
             code = event.get("exit_code") if event.get("id") == container_id else None
             return 255 if code is None else int(code)

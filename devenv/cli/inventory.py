@@ -14,7 +14,7 @@ from devenv import errors
 from devenv.cli import formats
 from devenv.reconcile import record as records
 from devenv.reconcile.record import Record
-from devenv.util import paths
+from devenv.util import fs, paths
 
 # The states that `ps` shows without --all, as docker does.
 ACTIVE = frozenset({"running", "paused", "restarting"})
@@ -31,6 +31,12 @@ class Container:
     oom_killed: bool
     health: str  # "", starting, healthy, unhealthy
     folder: str
+    recorded: bool = True  # False for the moment between a process's end and the monitor's note of how it ended
+
+    @property
+    def has_ended(self) -> bool:
+        """For good, and the exit code is known if it ever will be."""
+        return self.state == "exited" and self.recorded
 
     @property
     def label(self) -> str:
@@ -71,9 +77,11 @@ def _read(where: paths.Paths, record: Record) -> Container:
     name = words.get(status, status)
     if name == "exited" and _will_restart(where, record, current):
         name = "restarting"
+    recorded = status != "stopped" or current.exit_code is not None or _is_recorded(folder)
     return Container(
         record=record,
         state=name,
+        recorded=recorded,
         pid=getattr(current, "pid", None),
         started=getattr(current, "started", None),
         finished=getattr(current, "finished", None),
@@ -82,6 +90,11 @@ def _read(where: paths.Paths, record: Record) -> Container:
         health="" if health == "none" else health,
         folder=folder,
     )
+
+
+def _is_recorded(folder: str) -> bool:
+    found = fs.read_json(f"{folder}/state.json")
+    return isinstance(found, dict) and found.get("status") == "stopped"
 
 
 def _will_restart(where: paths.Paths, record: Record, current: Any) -> bool:

@@ -37,7 +37,7 @@ def command(
             item = seen.get(identifier)
             if item is None:
                 waiting.discard(identifier)
-            elif item.state not in inventory.ACTIVE:
+            elif item.has_ended or item.state == "created":
                 waiting.discard(identifier)
                 code = 255 if item.exit_code is None else item.exit_code
                 print(code, flush=True)

@@ -92,3 +92,10 @@ def test_label_is_the_name_without_the_projects() -> None:
     assert support.container("web-1").label == "web-1"
     assert support.container("web-1", name="shop_web_1").label == "web_1"
     assert support.container("web-1", name="custom").label == "custom"
+
+
+def test_an_end_counts_once_it_is_recorded(where: paths.Paths) -> None:
+    made = put(where, "web-1", {**running(), "pid": None})
+    assert (only(where).state, only(where).has_ended) == ("exited", False)
+    fs.write_json(f"{where.container(made.id)}/state.json", {"id": made.id, "status": "stopped", "exit_code": None})
+    assert only(where).has_ended
