@@ -21,6 +21,7 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import importlib
 import io
 import os
 import selectors
@@ -29,7 +30,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from devenv.supervisor import launch, protocol
 from devenv.util import identity, lock, paths, sockets
@@ -211,12 +212,15 @@ class _Zygote:
         connection.close()
 
 
+def _program() -> Any:
+    """The command line. Named, not imported: it stands above the supervisor, and is what forks are made for."""
+    return importlib.import_module("devenv.cli.app")
+
+
 def preload() -> None:
     """Import what commands need, and keep the collector from touching (and so copying) it in every child."""
-    from devenv.cli import app
-
     try:
-        app.preload()
+        _program().preload()
     except Exception as exc:  # noqa: BLE001
         # A command that can't be imported says so itself when it is called; the others are served.
         print(f"preloading: {type(exc).__name__}: {exc}", file=sys.stderr)
@@ -277,10 +281,7 @@ def _run_command(connection: socket.socket, fields: list[bytes], descriptors: li
     sys.stdout = _text(1, "w")
     sys.stderr = _text(2, "w")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from devenv.cli import app
-
-    code = app.main(sys.argv[1:])
-    os._exit(code)
+    os._exit(_program().main(sys.argv[1:]))
 
 
 def _text(descriptor: int, mode: str) -> io.TextIOWrapper:
