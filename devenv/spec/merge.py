@@ -233,12 +233,15 @@ def _unique(value: dict[str, Any], path: diagnostic.Path, table: _Table) -> None
                 _unique(item, (*path, name), inner)
         elif isinstance(item, list) and inner.rule is not None and len(item) > 1:
             kept: dict[Any, Any] = {}
-            for index, entry in enumerate(item):
-                try:
-                    kept[inner.rule(entry)] = entry
-                except ValueError as problem:
-                    raise Conflict((*path, name, index), str(problem)) from None
+            for entry in item:
+                kept[_hashable(inner.rule(entry))] = entry
             value[name] = list(kept.values())
+
+
+def _hashable(key: Any) -> Any:
+    """Shapes aren't checked yet, so a name may be anything."""
+    plain = isinstance(key, str) or (type(key) is tuple and all(isinstance(part, str) for part in key))
+    return key if plain else repr(key)
 
 
 def _key_value(entry: Any) -> Any:
@@ -280,7 +283,7 @@ def _port(entry: Any) -> Any:
         str(entry.get("host_ip", "0.0.0.0")),
         str(entry.get("published")),
         str(entry.get("target")),
-        entry.get("protocol", "tcp"),
+        str(entry.get("protocol", "tcp")),
     )
 
 

@@ -124,9 +124,9 @@ class Context:
     def _merged(self, found: dict[str, Any], value: dict[str, Any], *, check: bool = True) -> dict[str, Any]:
         try:
             found = merge.merge(found, value) if found else value
+            found = merge.unique(found)
             if check:
                 self._check(found)
-            found = merge.unique(found)
             forms.Lengthener(self.report, lenient=not self.interpolate).spec(found)
             self.report.raise_any()
             forms.omit_empty(found)

@@ -74,7 +74,8 @@ def _scalar(node: grammar.Scalar) -> dict[str, Any]:
     if node.choices:
         made["enum"] = list(node.choices)
     if node.pattern:
-        made["pattern"] = node.pattern
+        # A variable may stand for anything.
+        made["pattern"] = rf"{node.pattern}|\$"
     if node.lowest is not None:
         made["minimum"] = node.lowest
     if node.highest is not None:
