@@ -90,7 +90,7 @@ class Containers:
             shutil.rmtree(stage, ignore_errors=True)
             raise
 
-    def create(self, made: record.Record, *, share: str | None) -> int:
+    def create(self, made: record.Record, *, share: str | None, restarts: int) -> int:
         """Make the container's process, which waits; returns its pid. Raises what the runtime says.
 
         ``share`` is the id of a container whose network namespace this one joins.
@@ -98,7 +98,7 @@ class Containers:
         self._write_resolver(made)
         if share is not None:
             self._join_network(made, share)
-        return self.monitor.create(made.id)
+        return self.monitor.create(made.id, restarts=restarts)
 
     def start(self, made: record.Record) -> None:
         """Let the process go."""

@@ -93,7 +93,10 @@ class Live:
 def from_disk(where: paths.Paths, made: record.Record) -> Live:
     found = Live(record=made, stopped_by_user=record.stopped_by_user(where, made.id))
     found.health = record.health(where, made.id)
-    update(found, state.load(where.container(made.id)))
+    seen = state.load(where.container(made.id))
+    update(found, seen)
+    if seen is not None:
+        found.restarts = found.streak = seen.restarts
     return found
 
 

@@ -302,7 +302,7 @@ class Loop:
         container.stopped_by_user = False
         await self._attend_monitor()
         share = self._shared_network(made)
-        container.pid = await self.run(self.containers.create, made, share=share)
+        container.pid = await self.run(self.containers.create, made, share=share, restarts=container.restarts)
         try:
             await self.run(self.containers.attach, made, container.pid)
             await self.run(self._write_names, container)

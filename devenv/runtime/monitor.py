@@ -194,7 +194,7 @@ class Monitor:
             raise errors.ContainerError(f"`{container.folder}` has no container.json")
         container.prepare()
         self.containers[container.id] = container
-        container.begin(boot_id=self._boot_id)
+        container.begin(boot_id=self._boot_id, restarts=int(message.get("restarts") or 0))
         default = "null" if not record.get("stdin_open") else "once" if record.get("oneoff") else "open"
         try:
             self._create(container, record, str(message.get("stdin") or default))

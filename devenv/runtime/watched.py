@@ -73,9 +73,8 @@ class Container:
             # A full disk. The monitor still knows, and writes the whole state with the next change.
             backends.note(f"{self.id[:12]}: state.json: {exc}")
 
-    def begin(self, *, boot_id: str) -> None:
-        previous = read_state(self.folder)
-        restarts = int(previous.get("restarts") or 0) + (1 if previous.get("started") else 0)
+    def begin(self, *, boot_id: str, restarts: int) -> None:
+        """``restarts``: how often its policy has brought it back since somebody started it; the caller counts."""
         self.save(
             id=self.id,
             status="creating",

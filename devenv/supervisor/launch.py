@@ -31,18 +31,18 @@ def ensure(project: identity.Project, where: paths.Paths) -> None:
             f"can't make devenv's own folders: {exc.strerror}: `{exc.filename}`",
             hint="set DEVENV_DATA_HOME and DEVENV_RUNTIME_DIR to folders of your own",
         ) from exc
-    if _answers(project, where):
+    if answers(project, where):
         return
     held = lock.acquire(f"{where.project_run(project.id)}/launch.lock", wait=True)
     assert held is not None
     try:
-        if not _answers(project, where):
+        if not answers(project, where):
             _launch(project, where)
     finally:
         os.close(held)
 
 
-def _answers(project: identity.Project, where: paths.Paths) -> bool:
+def answers(project: identity.Project, where: paths.Paths) -> bool:
     """A supervisor of another version is asked to make room: containers neither notice nor stop."""
     try:
         connection = sockets.connect(f"{where.project_run(project.id)}/supervisor.sock")

@@ -28,7 +28,8 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
             "message": error.message,
             "hint": error.hint,
             "note": error.note,
-            "exit_code": error.exit_code,
+            # A command that can't be run has the code that a shell would give it, 126 or 127.
+            "exit_code": getattr(error, "container_exit_code", None) or error.exit_code,
         }
     return {"code": "internal", "message": f"{type(error).__name__}: {error}", "exit_code": 70}
 

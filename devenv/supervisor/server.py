@@ -77,7 +77,10 @@ class Server:
         await self._loop.start()
         self._consider_leaving()
         code = await self._finished
+        # Whoever connects from now on is let down at once and asks for the next one; who is served, is served.
         server.close()
+        if self._requests:
+            await asyncio.wait(self._requests)
         await self._loop.close()
         if code == 0:
             self._retract()
@@ -159,7 +162,7 @@ class Server:
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if not _same_user(writer):
+        if not _same_user(writer) or self._finished.done():
             writer.close()
             return
         self._requests.add(task)

@@ -32,10 +32,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from devenv import errors
 from devenv.supervisor import launch, protocol
 from devenv.util import identity, lock, paths, sockets
 
 _REQUEST_LIMIT = 4 * 1024 * 1024  # arguments and environment; the kernel's own limit is ARG_MAX, 2 MiB
+_LEAVING = 15.0  # seconds that one which is about to leave may take: its helpers end with it
 _QUICK_DEATH = 5.0  # seconds; a supervisor that died sooner is started again with a growing delay
 
 
@@ -43,11 +45,19 @@ def main(project: identity.Project, where: paths.Paths, *, ready: int | None) ->
     """Never returns. ``ready`` is where the supervisor reports that it answers."""
     folder = where.project_run(project.id)
     held = lock.acquire(f"{folder}/zygote.lock", wait=False)
-    if held is None:
-        # Somebody was faster, as the monitor may be: its supervisor serves us as well.
-        if ready is not None:
-            launch.tell(ready, {"ok": True})
-        os._exit(0)
+    deadline = time.monotonic() + _LEAVING
+    while held is None:
+        # Somebody was faster, as the monitor may be, and serves us as well; or one is just about to leave.
+        if launch.answers(project, where):
+            if ready is not None:
+                launch.tell(ready, {"ok": True})
+            os._exit(0)
+        if time.monotonic() > deadline:
+            raise errors.SupervisorError(
+                "a supervisor of this project neither answers nor ends", hint=f"its log: {folder}/supervisor.log"
+            )
+        time.sleep(0.01)
+        held = lock.acquire(f"{folder}/zygote.lock", wait=False)
     zygote = _Zygote(project, where, held)
     try:
         zygote.run(ready)
