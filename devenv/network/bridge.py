@@ -11,9 +11,10 @@ import hashlib
 import ipaddress
 import os
 import socket
+import zlib
 from typing import TYPE_CHECKING
 
-from devenv.network import ipam, types
+from devenv.network import ipam, rtnl, types
 
 if TYPE_CHECKING:
     from pyroute2.iproute.linux import IPRoute
@@ -130,9 +131,17 @@ def up(ip: IPRoute, network: types.Network) -> int:
     return index
 
 
+def group(name: str) -> int:
+    """The interface group of a bridge's veth pairs (IFLA_GROUP), by which all of them can be removed at once."""
+    return 0x40000000 | zlib.crc32(name.encode()) & 0x3FFFFFFF
+
+
 def down(ip: IPRoute, name: str) -> None:
+    """Remove the bridge, and pairs whose other end's namespace lingers: a connection that nobody closed keeps it."""
     index = index_of(name)
     if index is not None:
+        with contextlib.suppress(OSError):
+            rtnl.send([rtnl.delete_group(group(name))])
         ip.link("del", index=index)
 
 

@@ -56,11 +56,14 @@ def inside(namespace: int, own: int) -> Iterator[None]:
         netns.setns(own)
 
 
-def plug(*, namespace: int, bridge_index: int, veth: str, endpoint: types.Endpoint, mtu: int) -> rtnl.Request:
+def plug(
+    *, namespace: int, bridge_index: int, group: int, veth: str, endpoint: types.Endpoint, mtu: int
+) -> rtnl.Request:
     return rtnl.veth(
         veth,
         master=bridge_index,
         mtu=mtu,
+        group=group,
         peer=endpoint.interface,
         peer_mac=endpoint.mac,
         peer_namespace=namespace,

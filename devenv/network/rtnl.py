@@ -15,12 +15,12 @@ from collections.abc import Sequence
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x4, 0x400, 0x200
 NLMSG_ERROR = 2
-RTM_NEWLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 20, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFF_UP = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 # Nobody else gives addresses here: without it IPv6 asks around for a second first (RFC 4862).
 IFA_F_NODAD = 0x02
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 RTA_OIF, RTA_GATEWAY = 4, 5
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 4, 0, 1
@@ -32,15 +32,24 @@ def _attr(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
 
 
-def _link(index: int, flags: int) -> bytes:
-    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
+def _link(index: int, flags: int, *, change: int | None = None) -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags if change is None else change)
 
 
 def up(index: int) -> Request:
     return RTM_NEWLINK, 0, _link(index, IFF_UP)
 
 
-def veth(name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_namespace: int) -> Request:
+def down(index: int) -> Request:
+    return RTM_NEWLINK, 0, _link(index, 0, change=IFF_UP)
+
+
+def delete_group(group: int) -> Request:
+    """Every interface of the group at once: one grace period of the kernel's for all, where each would take 20 ms."""
+    return RTM_DELLINK, 0, _link(0, 0) + _attr(IFLA_GROUP, struct.pack("=I", group))
+
+
+def veth(name: str, *, master: int, mtu: int, group: int, peer: str, peer_mac: str, peer_namespace: int) -> Request:
     """A pair, with one end up and in the bridge ``master``, and the other born in another namespace: veth(4)."""
     size = _attr(IFLA_MTU, struct.pack("=I", mtu))
     other = _link(0, 0) + _attr(IFLA_IFNAME, peer.encode() + b"\0") + size
@@ -48,6 +57,7 @@ def veth(name: str, *, master: int, mtu: int, peer: str, peer_mac: str, peer_nam
     other += _attr(IFLA_NET_NS_FD, struct.pack("=i", peer_namespace))
     kind = _attr(IFLA_INFO_KIND, b"veth\0") + _attr(IFLA_INFO_DATA, _attr(VETH_INFO_PEER, other))
     attrs = _attr(IFLA_IFNAME, name.encode() + b"\0") + size + _attr(IFLA_MASTER, struct.pack("=i", master))
+    attrs += _attr(IFLA_GROUP, struct.pack("=I", group))
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _link(0, IFF_UP) + attrs + _attr(IFLA_LINKINFO, kind)
 
 

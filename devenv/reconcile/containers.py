@@ -164,8 +164,9 @@ class Containers:
 
     def shut_down(self) -> None:
         """Nothing of the project runs any more: end the helpers that outlive a supervisor."""
-        with contextlib.suppress(errors.DevenvError):
-            self.monitor.shutdown()
+        if self._monitor is not None:
+            with contextlib.suppress(errors.DevenvError):
+                self._monitor.shutdown()
         self.networks.shutdown()
 
     def sweep(self) -> None:

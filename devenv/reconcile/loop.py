@@ -153,6 +153,9 @@ class Loop:
         """Before a supervisor that has nothing left ends: take the helpers along."""
         for task in list(self._tasks):
             task.cancel()
+        if self._attended is not None:
+            # Its end is no news from now on.
+            self._events.remove_reader(self._attended.fileno())
         if self.has_nothing_to_supervise():
             await self.run(self._ports.shut_down)
             await self.run(self.containers.shut_down)

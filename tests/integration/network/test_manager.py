@@ -52,6 +52,20 @@ def test_a_restarted_container_keeps_its_addresses(project: Project, container: 
     assert two.run(lambda: netlab.reaches(before[0].gateway))
 
 
+def test_the_last_life_of_a_container_is_silent_at_once(project: Project, container: Make) -> None:
+    """Its namespace lingers after its death, and would refuse what the next one is asked for."""
+    shop = project("shop")
+    shop.ensure(default())
+    first, second, asking = container(), container(), container()
+    join(shop, asking)
+    (place,) = join(shop, first)
+    assert asking.run(lambda: netlab.reaches(place.ipv4))
+    # The first one's namespace is still there, address and all.
+    shop.attach(first.id, second.pid, [types.EndpointSpec(network="shop_default")])
+    second.run(lambda: shell(f"ip address del {place.ipv4}/{place.prefix} dev {place.interface}"))
+    assert not asking.run(lambda: netlab.reaches(place.ipv4))
+
+
 def test_an_address_is_free_again_when_its_container_is_removed(project: Project, container: Make) -> None:
     shop = project("shop")
     shop.ensure(default())
