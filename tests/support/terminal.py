@@ -28,8 +28,8 @@ class Terminal:
         self._user = user
         self._env = dict(env) | {"TERM": "screen-256color"}
         line = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in self._env.items()), "TERM=screen-256color", *command])
-        # The pane stays when the command ends, and says how.
-        line = f"{line}; printf '\\n[exit %s]\\n' $?; exec sleep 1000"
+        # The pane stays when the command ends, and says how; the shell outlives a Ctrl-C, which it gets as well.
+        line = f"trap : INT QUIT; {line}; printf '\\n[exit %s]\\n' $?; exec sleep 1000"
         size = ("-x", str(columns), "-y", str(rows))
         self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-c", cwd, line)
 
