@@ -14,6 +14,10 @@ from devenv.util import folders
 # `doctor` looks at the machine as the caller sees it, which a process in a user namespace can't.
 _NEVER_FAST = ("doctor", "init", "version", "--version", "-v", "--help", "-h")
 
+# What will need a supervisor, where there was none a moment ago. With one of the second set nobody can tell yet.
+_STARTS = frozenset({"up", "run", "create", "start", "restart"})
+_ELSEWHERE = frozenset({"-f", "--file", "-p", "--project-name", "--project-directory", "--help", "-h"})
+
 
 def main() -> None:
     arguments = sys.argv[1:]
@@ -22,6 +26,10 @@ def main() -> None:
         if code is not None:
             # Nothing was opened or buffered here, so there is nothing that an orderly shutdown would add.
             os._exit(code)
+    if _STARTS & set(arguments) and not _ELSEWHERE & set(arguments):
+        from devenv.supervisor import launch
+
+        launch.prepare()
     from devenv.cli import app
 
     sys.exit(app.main(arguments))

@@ -1,11 +1,11 @@
 """Bringing a project's supervisor to life, from a command that found none.
 
-The command forks. The child leaves the terminal and the session, enters a user namespace when it is not root, and
-becomes the zygote, whose first child is the supervisor. Forking instead of executing spares the second start of an
-interpreter and the second import of everything the command had loaded already.
+The command forks at its very beginning (`prepare`). While it reads the spec, its child leaves the terminal and the
+session and imports what a supervisor needs; told of the project, it enters a user namespace when it is not root and
+becomes the zygote, whose first child is the supervisor. Forking spares a second start of an interpreter.
 
-Only one process does this at a time, under ``launch.lock``; a pipe tells the command when the supervisor answers, or
-why it could not start.
+Only one process does this at a time, under ``launch.lock``; a socket between the two tells the command when the
+supervisor answers, or why it could not start.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from devenv import errors
 from devenv.supervisor import protocol
@@ -63,25 +64,72 @@ def answers(project: identity.Project, where: paths.Paths) -> bool:
         return False
 
 
-def _launch(project: identity.Project, where: paths.Paths) -> None:
-    read, write = os.pipe2(os.O_CLOEXEC)
+class _Sprout(NamedTuple):
+    """A process that is to become a zygote as soon as it is told of which project."""
+
+    wire: socket.socket
+
+
+_sprout: _Sprout | None = None
+
+
+def prepare() -> None:
+    """Have a future zygote import what a supervisor needs while this command still reads the spec.
+
+    Both take some hundred milliseconds, and a machine has two processors. Without a word to it, it ends with us.
+    """
+    global _sprout  # noqa: PLW0603
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         try:
-            os.close(read)
+            ours.close()
             os.setsid()
             # The second fork lets the command reap the first and leaves nobody who could gain a terminal.
             if os.fork() != 0:
                 os._exit(0)
-            _become_zygote(project, where, write)
+            _grow(theirs)
         except BaseException as exc:  # noqa: BLE001  a forked child must never return into the command
-            tell(write, {"error": protocol.error_to_json(exc)})
+            tell(theirs.fileno(), {"error": protocol.error_to_json(exc)})
+        finally:
             os._exit(1)
-    os.close(write)
+    theirs.close()
     os.waitpid(child, 0)
-    with open(read, "rb") as answer:
+    _sprout = _Sprout(ours)
+
+
+def _grow(wire: socket.socket) -> NoReturn:
+    # A command that fails or finds a supervisor after all is gone before this is done, and nobody may be kept waiting
+    # for the end of its output.
+    log = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(log, number)
+    from devenv.network import manager
+    from devenv.supervisor import server as _server  # noqa: F401  for the supervisor that is forked later
+
+    manager.preload()
+    word = wire.recv(65536)
+    if not word:
+        os._exit(0)
+    told = json.loads(word)
+    project, where = identity.Project(*told["project"]), paths.Paths(*told["where"])
+    detach(f"{where.project_run(project.id)}/supervisor.log", keep=wire.fileno())
+    enter_user_namespace(where)
+    from devenv.supervisor import zygote
+
+    zygote.main(project, where, ready=wire.detach())
+
+
+def _launch(project: identity.Project, where: paths.Paths) -> None:
+    global _sprout
+    if _sprout is None:
+        prepare()
+    assert _sprout is not None
+    wire, _sprout = _sprout.wire, None
+    with wire, wire.makefile("rb") as answer:
+        wire.sendall(json.dumps({"project": project, "where": where}).encode())
         text = answer.read()
     reply: dict[str, Any] = json.loads(text) if text else {}
     if "error" in reply:
@@ -105,14 +153,6 @@ def tell(descriptor: int, message: dict[str, Any]) -> None:
         os.close(descriptor)
     except OSError:
         pass
-
-
-def _become_zygote(project: identity.Project, where: paths.Paths, ready: int) -> NoReturn:
-    detach(f"{where.project_run(project.id)}/supervisor.log", keep=ready)
-    enter_user_namespace(where)
-    from devenv.supervisor import zygote
-
-    zygote.main(project, where, ready=ready)
 
 
 def detach(log: str, *, keep: int) -> None:
