@@ -32,7 +32,9 @@ class Execution:
         self.owner = owner
         # The process need not lead its session: joining a pid namespace takes a fork after setsid(2).
         fields = waiting.stat_fields(done.pid)
-        self.session = int(fields[3]) if fields is not None else done.pid
+        session = int(fields[3]) if fields is not None else done.pid
+        # Never our own, which a process that is only just on its way may still be in: it is to be killed as a whole.
+        self.session = done.pid if session == os.getsid(0) else session
 
 
 class Executions:

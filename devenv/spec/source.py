@@ -55,6 +55,9 @@ class Source:
             return _Builder(self).build()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
+            if mark is not None and error.context_mark is not None and mark.line >= len(self.text.splitlines()):
+                # The end of the file shows nothing; what was never closed began here.
+                mark = error.context_mark
             line = self.excerpt(mark.line + 1) if mark is not None else ""
             raise self.error(*_explain(error, line), mark) from None
         except (yaml.YAMLError, RecursionError) as error:

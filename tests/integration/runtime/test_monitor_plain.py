@@ -149,7 +149,7 @@ def test_restart_keeps_the_log_and_counts(world: World) -> None:
     monitor = world.monitor()
     run(world, monitor, "one", "printf", "no end")
     world.stopped("one")
-    monitor.create("one")
+    monitor.create("one", restarts=1)
     monitor.start("one")
     polling.eventually(lambda: world.lines("one") == [b"no end", b"no end"])
     assert world.stopped("one")["restarts"] == 1

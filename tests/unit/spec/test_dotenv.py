@@ -49,12 +49,14 @@ def test_errors_say_the_line(text: str) -> None:
 
 
 def test_raw_is_to_the_letter() -> None:
-    assert parse("A=\"x $B\" # c\n # n\nIN\nC='\n", {"IN": "i"}, raw=True) == {"A": '"x $B" # c', "IN": "i", "C": "'"}
+    assert parse('A="x $B" # c\n # n\nIN\nC=\'\n', {"IN": "i"}, raw=True) == {"A": '"x $B" # c', "IN": "i", "C": "'"}
 
 
 def test_environment_over_env_file_over_earlier_ones(tmp_path: pathlib.Path) -> None:
     write(tmp_path, {"a.env": "A=a\nB=a\nC=a\nD=$X\n", "b.env": "B=b\n"})
-    text = "services: {web: {image: x, env_file: [a.env, b.env, {path: no.env, required: false}], environment: [C=c, X]}}"
+    text = (
+        "services: {web: {image: x, env_file: [a.env, b.env, {path: no.env, required: false}], environment: [C=c, X]}}"
+    )
     found = service(tmp_path, text, environ={"X": "x"})
     assert found["environment"] == {"A": "a", "B": "b", "C": "c", "D": "x", "X": "x"}
     assert "env_file" not in found

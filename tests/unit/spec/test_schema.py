@@ -57,7 +57,9 @@ def test_it_accepts_the_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((CORPUS / "compose").rglob("*compose*.y*ml")), ids=lambda path: str(path.relative_to(CORPUS / "compose"))
+    "path",
+    sorted((CORPUS / "compose").rglob("*compose*.y*ml")),
+    ids=lambda path: str(path.relative_to(CORPUS / "compose")),
 )
 def test_it_accepts_the_corpus(path: pathlib.Path) -> None:
     for document in documents(path):
