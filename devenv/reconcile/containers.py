@@ -76,7 +76,8 @@ class Containers:
                 os.mkdir(f"{stage}/files", 0o700)
             for name, (content, mode, uid, gid) in files.items():
                 fs.write_whole(f"{stage}/files/{name}", content)
-                os.chown(f"{stage}/files/{name}", uid, gid)
+                with contextlib.suppress(OSError):
+                    os.chown(f"{stage}/files/{name}", uid, gid)
                 os.chmod(f"{stage}/files/{name}", mode)
             for name in ("hosts", "hostname", "resolv.conf"):
                 with open(f"{stage}/{name}", "w") as file:
@@ -191,7 +192,7 @@ def _make_layer(overlay: bundle.Overlay, path: str) -> None:
     """The writable layer's root is what the container sees as its root: with the image's owner and mode."""
     os.mkdir(path, 0o700)
     below = os.stat(overlay.lower[0])
-    with contextlib.suppress(PermissionError):
-        # Ids that a user namespace does not map stay ours.
+    with contextlib.suppress(OSError):
+        # EPERM and EINVAL: ids that a user namespace does not map stay ours.
         os.chown(path, below.st_uid, below.st_gid)
     os.chmod(path, stat.S_IMODE(below.st_mode))

@@ -16,6 +16,7 @@ import sys
 import termios
 from typing import Any, NoReturn
 
+from devenv import errors
 from devenv.linux import mount, namespace, openat2
 from devenv.linux import process as linux_process
 from devenv.runtime import bundle, cgroup, handshake, process, rootfs, user
@@ -171,7 +172,10 @@ def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str]) -
         if pid:
             _reap(pid, wire)
         os.setpgid(0, 0)
-    process.become(who, plan.process)
+    try:
+        process.become(who, plan.process)
+    except errors.DevenvError as exc:
+        give_up(wire, exc)
     try:
         process.execute(args, env)
     except OSError as exc:

@@ -6,10 +6,12 @@ imports nothing, looks nothing up by NSS and opens nothing but what it names her
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from typing import Any
 
+from devenv import errors
 from devenv.linux import process as linux_process
 from devenv.runtime import capabilities, user
 
@@ -51,10 +53,19 @@ def become(who: user.User, process: dict[str, Any]) -> None:
     for number in range(_LAST_CAPABILITY + 1):
         if not bounding >> number & 1 and linux_process.prctl(linux_process.PR_CAPBSET_READ, number):
             linux_process.prctl(linux_process.PR_CAPBSET_DROP, number)
-    _set_groups(who)
-    os.setresgid(who.gid, who.gid, who.gid)
-    linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 1)
-    os.setresuid(who.uid, who.uid, who.uid)
+    try:
+        _set_groups(who)
+        os.setresgid(who.gid, who.gid, who.gid)
+        linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 1)
+        os.setresuid(who.uid, who.uid, who.uid)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        raise errors.ContainerError(
+            f"user {who.uid}:{who.gid} does not exist in this user namespace",
+            hint="give yourself a range of ids: as root, `usermod --add-subuids 100000-165535 --add-subgids "
+            "100000-165535 NAME`; `devenv doctor` has the line for you",
+        ) from exc
     linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 0)
     if who.uid != 0 and not process.get("privileged"):
         # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.

@@ -10,6 +10,7 @@ supervisor answers, or why it could not start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,6 +93,10 @@ def prepare() -> None:
                 os._exit(0)
             _grow(theirs)
         except BaseException as exc:  # noqa: BLE001  a forked child must never return into the command
+            # What it was told has to be read first: closing on unread data takes the answer away (unix(7)).
+            theirs.setblocking(False)
+            with contextlib.suppress(OSError):
+                theirs.recv(65536)
             tell(theirs.fileno(), {"error": protocol.error_to_json(exc)})
         finally:
             os._exit(1)
@@ -129,8 +134,11 @@ def _launch(project: identity.Project, where: paths.Paths) -> None:
     assert _sprout is not None
     wire, _sprout = _sprout.wire, None
     with wire, wire.makefile("rb") as answer:
-        wire.sendall(json.dumps({"project": project, "where": where}).encode())
-        text = answer.read()
+        try:
+            wire.sendall(json.dumps({"project": project, "where": where}).encode())
+            text = answer.read()
+        except ConnectionError:
+            text = b""
     reply: dict[str, Any] = json.loads(text) if text else {}
     if "error" in reply:
         raise protocol.RemoteError(reply["error"])

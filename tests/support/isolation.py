@@ -161,6 +161,10 @@ def install(session: Session) -> str:
     if os.path.exists(command):
         return command
     interpreter = os.path.realpath(sys.executable)
+    system = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    if not _readable_by_all(interpreter) and os.path.exists(system):
+        # Of the same version, so the same packages do.
+        interpreter = os.path.realpath(system)
     if not _readable_by_all(interpreter):
         relative = os.path.relpath(interpreter, os.path.realpath(sys.base_prefix))
         _bind(os.path.realpath(sys.base_prefix), f"{session.install}/python")
