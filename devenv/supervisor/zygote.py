@@ -97,17 +97,26 @@ class _Zygote:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(wake_read, selectors.EVENT_READ, self._on_signal)
         self._running = True
-        while self._running:
-            for key, _ in self._selector.select():
-                key.data()
-        self._end()
-
-    def _end(self) -> None:
-        for name in ("command.sock",):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._folder}/{name}")
+        self._serve(lambda: self._running)
+        self._stop_listening()
+        # The commands that run already have this process to report their end to; one of them may be an `up`, which
+        # starts the next zygote.
+        self._serve(lambda: bool(self._workers))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._engine)
+
+    def _serve(self, wanted: Callable[[], bool]) -> None:
+        while wanted():
+            for key, _ in self._selector.select():
+                key.data()
+
+    def _stop_listening(self) -> None:
+        """Callers that come from here on, or wait to be accepted, take the slow way; a next zygote may begin."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._folder}/command.sock")
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        os.close(self._held)
 
     # -- children ---------------------------------------------------------------------------------------------
 
@@ -165,7 +174,7 @@ class _Zygote:
         if pid != self._supervisor:
             self._finish_worker(pid, code)
             return
-        if code == 0:
+        if code == 0 or not self._running:
             self._running = False
             return
         if time.monotonic() - self._started > _QUICK_DEATH:
