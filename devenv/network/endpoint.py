@@ -7,6 +7,7 @@ namespace, and the pair with it, goes for free when the container's last process
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from devenv.linux import netns
 from devenv.network import bridge, rtnl, types
+from devenv.util import identity
 
 
 def veth_name(container_id: str, network: str, pid: int) -> str:
@@ -43,7 +45,14 @@ def interfaces(specs: Sequence[types.EndpointSpec]) -> dict[str, str]:
 
 
 def open_namespace(pid: int) -> int:
-    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    """Raises ``FileNotFoundError`` for a process that has ended, reaped or not."""
+    try:
+        return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        # A zombie has no memory whose owner could be asked for, and so some kernels refuse all but the machine's root.
+        if identity.process_start_time(pid) is None:
+            raise FileNotFoundError(errno.ENOENT, "it has ended", f"/proc/{pid}/ns/net") from None
+        raise
 
 
 @contextlib.contextmanager
