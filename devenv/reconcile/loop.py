@@ -214,7 +214,9 @@ class Loop:
         self._attended = None
         self.containers.lost_monitor()
         self.probes.lost()
-        self.keep(self._attend_monitor())
+        # Without containers it has left because it was idle. Whoever makes one brings another.
+        if self.live:
+            self.keep(self._attend_monitor())
 
     def _look_again(self, container: live.Live) -> None:
         """Compare what we knew with what the monitor wrote down, and act upon the difference."""

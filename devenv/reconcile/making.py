@@ -10,7 +10,7 @@ from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import convert, convert_network, desired, mounts, record
-from devenv.runtime import bundle
+from devenv.runtime import bundle, cgroup, resources
 from devenv.util import identity, paths
 
 
@@ -143,7 +143,7 @@ def _options(
         ipc=_shared(service.get("ipc")),
         uts=_shared(service.get("uts")),
         cgroup=_shared(service.get("cgroup")),
-        resources=convert.resources(service),
+        resources=resources.without(convert.resources(service), _missing_controllers()),
         oom_score_adj=convert.whole(service.get("oom_score_adj")),
         devices=tuple(convert.device_list(service)),
         init=bool(service.get("init")),
@@ -151,6 +151,17 @@ def _options(
         shm_size=convert.size(service.get("shm_size")) or convert.DEFAULT_SHM,
         annotations={name: str(value) for name, value in (service.get("annotations") or {}).items()},
     )
+
+
+def _missing_controllers() -> list[str]:
+    return [name for name, reason in cgroup.limits_available().items() if reason]
+
+
+def unset_limits(service: convert.Service) -> list[str]:
+    """Limits that this machine can't set, and why: the container runs without them."""
+    available = cgroup.limits_available()
+    wanted = resources.needed(convert.resources(service))
+    return [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
 
 
 def _network(made: record.Record) -> str:

@@ -105,15 +105,14 @@ def _own_cgroups() -> dict[str, str]:
 
 
 def limits_available() -> dict[str, str]:
-    """Kind of limit -> why it can't be had here; empty when it can."""
+    """Controller -> why its limits can't be had here; empty when they can."""
     here = place()
     if here.version == 0:
-        return dict.fromkeys(("memory", "cpu", "pids"), here.reason)
+        return dict.fromkeys(resources.CONTROLLERS, here.reason)
     if here.version == 1:
-        missing = [name for name in ("memory", "cpu", "pids") if name not in here.hierarchies]
         return {
-            name: (f"the cgroup v1 controller `{name}` is not there" if name in missing else "")
-            for name in ("memory", "cpu", "pids")
+            name: "" if name in here.hierarchies else f"the cgroup v1 controller `{name}` is not there"
+            for name in resources.CONTROLLERS
         }
     try:
         with open(f"{here.hierarchies['']}/cgroup.controllers") as file:
@@ -122,7 +121,7 @@ def limits_available() -> dict[str, str]:
         there = []
     return {
         name: "" if name in there else f"the controller `{name}` is not delegated to this user"
-        for name in ("memory", "cpu", "pids")
+        for name in resources.CONTROLLERS
     }
 
 

@@ -158,6 +158,7 @@ class Monitor:
             "pid": os.getpid(),
             "project_id": self.project_id,
             "containers": len(self.containers),
+            "user_namespace": user_namespace(),
         }
 
     def _op_bye(self, client: clients.Client, _packet: protocol.Packet) -> Reply:
@@ -475,6 +476,10 @@ def container_id(message: protocol.Message) -> str:
 def signal_process(pidfd: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
+
+
+def user_namespace() -> int:
+    return os.stat("/proc/self/ns/user").st_ino
 
 
 def boot_id() -> str:

@@ -259,6 +259,9 @@ def ensure(
             except (FileNotFoundError, ConnectionRefusedError, MonitorLost):
                 _start(where, folder, respawn or [], escrow, idle_seconds)
                 continue
+            if _left_behind(monitor):
+                monitor.close()
+                continue
             _return_terminals(monitor, escrow)
             return monitor
     finally:
@@ -267,6 +270,17 @@ def ensure(
         for fds in escrow.values():
             protocol.close_all(list(fds.values()))
     raise MonitorLost("the monitor doesn't start", hint=f"look into `{folder}/monitor.log`")
+
+
+def _left_behind(monitor: Monitor) -> bool:
+    """Whether it belonged to an engine in another user namespace, whose containers we may not touch; then it is ended.
+
+    With containers it stays as it is: the next engine joins their namespace.
+    """
+    if monitor.hello["user_namespace"] == os.stat("/proc/self/ns/user").st_ino or monitor.hello["containers"]:
+        return False
+    monitor.shutdown()
+    return True
 
 
 def _start(where: paths.Paths, folder: str, respawn: list[str], escrow: Escrow, idle_seconds: float | None) -> None:

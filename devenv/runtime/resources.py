@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
@@ -17,6 +18,27 @@ class Resources(NamedTuple):
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     pids: int | None = None
+
+
+# What has to be there to set a limit: the controller, by the name it has in both cgroup versions (cgroups(7)).
+_CONTROLLERS = {
+    "memory": ("memory", "memory_swap", "memory_reservation", "memory_swappiness"),
+    "cpu": ("nano_cpus", "cpu_quota", "cpu_period", "cpu_shares"),
+    "cpuset": ("cpuset_cpus",),
+    "pids": ("pids",),
+}
+CONTROLLERS = tuple(_CONTROLLERS)
+
+
+def needed(limits: Resources) -> list[str]:
+    """The controllers that these limits are set with."""
+    return [name for name, fields in _CONTROLLERS.items() if any(getattr(limits, field) for field in fields)]
+
+
+def without(limits: Resources, controllers: Iterable[str]) -> Resources:
+    """The limits that are left on a machine that lacks these controllers."""
+    lost = [field for name in controllers for field in _CONTROLLERS[name]]
+    return limits._replace(**{field: Resources._field_defaults[field] for field in lost})
 
 
 def to_oci(limits: Resources) -> dict[str, Any]:

@@ -153,7 +153,9 @@ class Operations:
 
     def _warn(self, environment: desired.Environment, send: Send) -> None:
         for name in sorted(environment.services):
-            for text in convert.warnings(name, environment.services[name]):
+            service = environment.services[name]
+            unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
+            for text in [*convert.warnings(name, service), *unset]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
 
