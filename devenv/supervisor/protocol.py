@@ -21,15 +21,16 @@ def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def error_to_json(error: BaseException) -> dict[str, Any]:
+def error_to_json(error: BaseException, *, op: str = "") -> dict[str, Any]:
+    """With a one-off container, a command that can't be run has the code that a shell would give it, 126 or 127."""
+    of_command = getattr(error, "container_exit_code", None) if op.startswith("run") else None
     if isinstance(error, errors.DevenvError):
         return {
             "code": error.code,
             "message": error.message,
             "hint": error.hint,
             "note": error.note,
-            # A command that can't be run has the code that a shell would give it, 126 or 127.
-            "exit_code": getattr(error, "container_exit_code", None) or error.exit_code,
+            "exit_code": of_command or error.exit_code,
         }
     return {"code": "internal", "message": f"{type(error).__name__}: {error}", "exit_code": 70}
 

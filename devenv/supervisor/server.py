@@ -203,7 +203,7 @@ class Server:
         except asyncio.CancelledError:
             send({"error": protocol.error_to_json(errors.SupervisorError(f"`{op}` was interrupted"))})
         except errors.DevenvError as exc:
-            send({"error": protocol.error_to_json(exc)})
+            send({"error": protocol.error_to_json(exc, op=op)})
         except Exception as exc:  # noqa: BLE001  a fault of ours must not take the supervisor down
             import traceback
 
