@@ -256,6 +256,8 @@ class Loop:
         else:
             container.gave_up = True
             container.gave_up_because = decision.reason
+            if container.record.auto_remove:
+                self.keep(self.remove_container(container, volumes=True))
 
     def _restart_due(self, container: live.Live) -> None:
         container.restart = None

@@ -21,6 +21,7 @@ Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
 
 _TAKES_AWAY = frozenset({"down", "stop", "kill", "rm", "remove"})
+_STOPS = _TAKES_AWAY | {"restart"}
 _ALONGSIDE = frozenset({"run_start"})
 
 
@@ -49,7 +50,9 @@ class Operations:
         if handler is None:
             raise errors.UsageError(f"the supervisor knows no `{op}`")
         await self._loop.ready.wait()
-        if op in _ALONGSIDE:
+        # Whoever kills what is being stopped has waited long enough: the stop ends with the container.
+        kills = op == "kill" and self._current is not None and self._current[0] in _STOPS
+        if op in _ALONGSIDE or kills:
             return await handler(params, send)
         await self._overtake(op, send)
         async with self._turn:
@@ -290,11 +293,11 @@ class Operations:
             number=1,
             name=params.get("name") or f"{self._loop.project.name}-{name}-run-{suffix}",
             oneoff=True,
+            auto_remove=bool(params.get("auto_remove")),
             labels=dict(params.get("labels") or {}),
         )
         builder = mounts.Builder(changed, self._loop.containers.volumes)
         container = await self._loop.create_container(changed, wish, images[name], builder)
-        container.remove_at_end = bool(params.get("auto_remove"))
         try:
             await self._loop.make_process(container)
             if params.get("start", True):
