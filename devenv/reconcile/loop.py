@@ -75,7 +75,7 @@ class Loop:
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
-        self._ports = publishing.Publishing(where.project_run(project.id))
+        self._ports = publishing.Publishing(where.project_run(project.id), run=self.run, keep=self.keep)
         self._names = asyncio.Event()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._attended: monitor_client.Monitor | None = None
@@ -157,7 +157,7 @@ class Loop:
             # Its end is no news from now on.
             self._events.remove_reader(self._attended.fileno())
         if self.has_nothing_to_supervise():
-            await self.run(self._ports.shut_down)
+            await self._ports.shut_down()
             await self.run(self.containers.shut_down)
         elif self._attended is not None:
             self._attended.bye()
@@ -231,7 +231,7 @@ class Loop:
 
     def _exited(self, container: live.Live) -> None:
         container.forget_process()
-        self.keep(self._ports.withdraw(container, self.run))
+        self.keep(self._ports.withdraw(container))
         self._settle(container)
         self._tell(container, "oom" if container.oom_killed else "die")
         self._names.set()
@@ -342,7 +342,7 @@ class Loop:
 
     async def abort(self, container: live.Live) -> None:
         """Leave no process of a container that could not be started, nor its ports open."""
-        await self._ports.withdraw(container, self.run)
+        await self._ports.withdraw(container)
         await self.run(self.containers.abort, container.record)
         container.pid = None
         container.gave_up = True
@@ -351,7 +351,7 @@ class Loop:
         if container.record.ports and container.pid is not None:
             found = await self.run(self.containers.addresses, container.record)
             addresses = tuple(address for each in found.values() for address in each)
-            await self._ports.publish(container, container.pid, addresses, self.run)
+            await self._ports.publish(container, container.pid, addresses)
 
     def _shared_network(self, made: record.Record) -> str | None:
         """The id of the container whose network namespace ``made`` joins."""
@@ -407,7 +407,7 @@ class Loop:
 
     async def remove_container(self, container: live.Live, *, volumes: bool) -> None:
         container.forget_process()
-        await self._ports.withdraw(container, self.run)
+        await self._ports.withdraw(container)
         await self.run(self.containers.discard, container.record, volumes=volumes)
         self.live.pop(container.id, None)
         self._names.set()

@@ -1,0 +1,179 @@
+"""kill -9 of any of devenv's processes at any moment: containers go on, the next command continues, nothing leaks."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import pathlib
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import engine, projects, runner
+from tests.support.polling import always, eventually
+
+pytestmark = pytest.mark.root
+
+SPEC = """
+    name: shop
+    services:
+      counter:
+        image: "host:"
+        command: [sh, -c, 'i=0; while :; do i=$$((i+1)); echo $$i; sleep 0.01; done']
+        stop_signal: SIGKILL
+      web:
+        image: "host:"
+        command: [python3, -m, http.server, "8000"]
+        stop_signal: SIGKILL
+        ports: ["127.0.0.1::8000"]
+        healthcheck: {test: [CMD, "true"], interval: 0.2s}
+      phoenix:
+        image: "host:"
+        command: [sleep, "1000"]
+        stop_signal: SIGKILL
+        restart: always
+        depends_on: {web: {condition: service_healthy}}
+      job:
+        image: "host:"
+        command: [sh, -c, 'read code </shared/go; echo "got $$code"; exit $$code']
+        stop_signal: SIGKILL
+        volumes: [".:/shared"]
+"""
+NAMES = ["shop-counter-1", "shop-job-1", "shop-phoenix-1", "shop-web-1"]
+
+
+class Shop:
+    """The project as it is on disk and in /proc, which no command has to be believed for."""
+
+    def __init__(self, devenv: runner.Devenv, project: projects.Project) -> None:
+        self.devenv = devenv
+        self.project = project
+        project.write(SPEC)
+        os.mkfifo(project / "go")
+        os.chmod(project / "go", 0o666)
+
+    def folders(self) -> dict[str, pathlib.Path]:
+        found = {}
+        for path in pathlib.Path(self.devenv.data, "containers").glob("[!.]*/container.json"):
+            found[str(json.loads(path.read_text())["name"])] = path.parent
+        return found
+
+    def state(self, service: str) -> dict[str, Any]:
+        folder = self.folders()[f"shop-{service}-1"]
+        return dict(json.loads((folder / "state.json").read_text()))
+
+    def pids(self) -> dict[str, int]:
+        return {name: self.state(name.split("-")[1])["pid"] for name in self.folders()}
+
+    def count(self) -> int:
+        """The counter's last number, once it is known that none is missing, doubled or out of order."""
+        text = self.devenv("logs", "--no-log-prefix", "counter").stdout
+        numbers = [int(line) for line in text.split()]
+        assert numbers == list(range(1, len(numbers) + 1))
+        return len(numbers)
+
+    def answers(self) -> bool:
+        port = int(self.devenv("port", "web", "8000").stdout.rpartition(":")[2])
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            try:
+                connection.request("GET", "/")
+                return connection.getresponse().status == 200
+            finally:
+                connection.close()
+        return False
+
+    def probed(self) -> str:
+        """What the last probe said and when, as it is on disk."""
+        return (self.folders()["shop-web-1"] / "health.json").read_text()
+
+    def runs(self) -> dict[str, int]:
+        """Every service runs, and `ps` says so: their pids."""
+        rows = self.devenv.ps()
+        assert sorted(rows) == NAMES
+        assert {row["State"] for row in rows.values()} == {"running"}
+        pids = self.pids()
+        assert all(alive(pid) for pid in pids.values())
+        return pids
+
+    def is_gone(self) -> None:
+        assert os.listdir(f"{self.devenv.data}/containers") == []
+        assert self.devenv.ps() == {}
+
+
+def alive(pid: int) -> bool:
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+@pytest.fixture(params=["root", "dvrange"])
+def anyone(request: pytest.FixtureRequest, devenv_as: Any) -> runner.Devenv:
+    made: runner.Devenv = devenv_as(request.param)
+    return made
+
+
+@pytest.fixture
+def shop(anyone: runner.Devenv, project: projects.Project) -> Shop:
+    return Shop(anyone, project)
+
+
+@pytest.fixture
+def running(shop: Shop) -> Shop:
+    shop.devenv("up", "-d")
+    return shop
+
+
+COMBINATIONS = [
+    ("supervisor",),
+    ("zygote",),
+    ("monitor",),
+    ("proxy",),
+    ("supervisor", "zygote"),
+    ("supervisor", "monitor"),
+    ("zygote", "monitor"),
+    engine.ROLES,
+]
+
+
+@pytest.mark.parametrize("victims", COMBINATIONS, ids="+".join)
+def test_steady_state(running: Shop, victims: tuple[str, ...]) -> None:
+    devenv = running.devenv
+    pids = running.runs()
+    counted, probe = running.count(), running.probed()
+    before = {role: engine.find(devenv, role) for role in engine.ROLES}
+    assert None not in before.values()
+    engine.kill(*(before[role] for role in victims))
+    if victims == engine.ROLES:
+        # Nobody is left who could notice. What only reads starts nobody, and is right all the same.
+        assert running.runs() == pids
+        devenv("up", "-d")
+    for role in victims:
+        eventually(lambda role=role: engine.find(devenv, role) not in {None, before[role]}, 5, describe=role)
+    # The counter, the port and the health checks go on, and no process is another one.
+    eventually(lambda: running.count() > counted + 10)
+    eventually(running.answers, 5)
+    eventually(lambda: running.probed() != probe, 5)
+    assert running.runs() == pids
+    assert devenv("exec", "-T", "counter", "echo", "hi").stdout == "hi\n"
+    devenv("up", "-d")
+    assert running.runs() == pids
+    # A policy still acts, an exit code is still seen.
+    os.kill(pids["shop-phoenix-1"], 9)
+    eventually(lambda: running.state("phoenix")["pid"] not in {None, pids["shop-phoenix-1"]}, 5)
+    (running.project / "go").write_text("7\n")
+    ended = eventually(lambda: (found := running.state("job"))["status"] == "stopped" and found, 5)
+    # Without monitor and supervisor nobody held it (docs/monitor.md); but it is never wrong.
+    assert ended["exit_code"] == 7
+    assert devenv.ps()["shop-job-1"]["ExitCode"] == 7
+    assert "got 7" in devenv("logs", "job").stdout
+    devenv("down", "-t", "1")
+    running.is_gone()
