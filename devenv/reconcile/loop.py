@@ -80,7 +80,6 @@ class Loop:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._attended: monitor_client.Monitor | None = None
         self._attending = asyncio.Lock()
-        self.ready = asyncio.Event()
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -103,12 +102,21 @@ class Loop:
             for container in list(self.live.values()):
                 if container.status == "stopped":
                     self._settle(container)
-        self.ready.set()
-        if self.environment is not None and self.environment.underway is not None:
-            self.keep(self._recover(self.environment))
+
+    def unfinished(self) -> desired.Environment | None:
+        """What was being brought up when the supervisor before this one was killed."""
+        if self.environment is None or self.environment.underway is None:
+            return None
+        return self.environment
+
+    async def recover(self, environment: desired.Environment) -> None:
+        """Finish what a killed supervisor was doing: what was not made or never started, and nothing else."""
+        try:
+            await self._recover(environment)
+        finally:
+            await asyncio.shield(self.settle(environment))
 
     async def _recover(self, environment: desired.Environment) -> None:
-        """Finish what a killed supervisor was doing: what was not made or never started, and nothing else."""
         services = planning.needed(environment, {"services": list(environment.underway or ())})
         images = {
             name: await self.run(
@@ -123,7 +131,6 @@ class Loop:
         outcome = await self.execute(todo, environment=environment, images=images, emit=_note_event)
         for error in outcome.failed.values():
             _note(f"finishing what was begun: {error}")
-        await self.settle(environment)
 
     async def begin(self, environment: desired.Environment, services: Iterable[str]) -> None:
         """Write down what is being done, so that it can be finished by another supervisor."""

@@ -75,6 +75,11 @@ class Server:
         if ready is not None:
             launch.tell(ready, {"ok": True})
         await self._loop.start()
+        recovery = self._operations.open()
+        if recovery is not None:
+            self._loop.keep(recovery)
+            self._requests.add(recovery)
+            recovery.add_done_callback(self._recovered)
         self._consider_leaving()
         code = await self._finished
         # Whoever connects from now on is let down at once and asks for the next one; who is served, is served.
@@ -85,6 +90,10 @@ class Server:
         if code == 0:
             self._retract()
         return code
+
+    def _recovered(self, recovery: asyncio.Task[None]) -> None:
+        self._requests.discard(recovery)
+        self._consider_leaving()
 
     # -- being found --------------------------------------------------------------------------------------------
 

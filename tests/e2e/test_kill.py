@@ -177,3 +177,72 @@ def test_steady_state(running: Shop, victims: tuple[str, ...]) -> None:
     assert "got 7" in devenv("logs", "job").stdout
     devenv("down", "-t", "1")
     running.is_gone()
+
+
+# -- while something is being done --
+
+# By what is killed, and how likely. `command` is what was typed; `worker` its other half, forked from the zygote.
+VICTIMS = [
+    ("command",),
+    ("worker",),
+    ("supervisor",),
+    ("zygote",),
+    ("monitor",),
+    ("proxy",),
+    ("supervisor", "monitor"),
+    ("command", "supervisor"),
+    ("zygote", "supervisor"),
+    ("command", "worker", *engine.ROLES),
+]
+ROUNDS = int(os.environ.get("DEVENV_TEST_ROUNDS") or "0")
+
+
+def interrupt(shop: Shop, victims: tuple[str, ...], delay: float, *arguments: str) -> None:
+    """Run a command, kill the victims in the midst of it. Whatever it says then is one clear message."""
+    with shop.devenv.start(*arguments) as command:
+        time.sleep(delay)
+        pids = [engine.find(shop.devenv, role) for role in victims if role in engine.ROLES]
+        if "worker" in victims:
+            pids += engine.workers(shop.devenv)
+        if "command" in victims:
+            pids.append(command.pid)
+        engine.kill(*pids)
+        said, _ = command.communicate(timeout=30)
+    shop.devenv.remember()
+    assert "Traceback" not in said, said
+    if command.returncode not in {0, -9, 137}:
+        assert "error" in said, (command.returncode, said)
+
+
+def moments(seed: int, number: int, longest: float) -> Iterator[tuple[tuple[str, ...], float]]:
+    chance = random.Random(seed)
+    victims = chance.sample(VICTIMS, k=len(VICTIMS))
+    for who in itertools.islice(itertools.cycle(victims), number):
+        yield who, chance.uniform(0.0, longest)
+
+
+def test_while_it_comes_up(shop: Shop) -> None:
+    for number, (victims, delay) in enumerate(moments(1, ROUNDS or 8, 0.7)):
+        what = f"round {number}: {'+'.join(victims)} killed {delay:.3f} s after `up`"
+        try:
+            interrupt(shop, victims, delay, "up", "-d")
+            shop.devenv("up", "-d")
+            shop.runs()
+            shop.count()
+            eventually(shop.answers, 5)
+            shop.devenv("down", "-t", "1")
+            shop.is_gone()
+        except AssertionError as error:
+            raise AssertionError(f"{what}: {error}") from error
+
+
+def test_while_it_goes_down(shop: Shop) -> None:
+    for number, (victims, delay) in enumerate(moments(2, ROUNDS or 8, 0.4)):
+        what = f"round {number}: {'+'.join(victims)} killed {delay:.3f} s after `down`"
+        try:
+            shop.devenv("up", "-d")
+            interrupt(shop, victims, delay, "down", "-t", "1")
+            shop.devenv("down", "-t", "1")
+            shop.is_gone()
+        except AssertionError as error:
+            raise AssertionError(f"{what}: {error}") from error

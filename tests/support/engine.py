@@ -59,3 +59,14 @@ def kill(*pids: int | None) -> None:
     for pidfd in held:
         select.select([pidfd], [], [], 10)
         os.close(pidfd)
+
+
+def workers(devenv: runner.Devenv) -> list[int]:
+    """The commands that the zygote has forked and that run now."""
+    zygote, supervisor = find(devenv, "zygote"), find(devenv, "supervisor")
+    if zygote is None:
+        return []
+    children = pathlib.Path(f"/proc/{zygote}/task/{zygote}/children")
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in children.read_text().split() if int(pid) != supervisor]
+    return []
