@@ -202,7 +202,7 @@ def enter_user_namespace(where: paths.Paths) -> None:
 
 
 def _engines(where: paths.Paths) -> list[int]:
-    """Processes that live in this user's namespace: engines, and what outlived theirs: containers, networks' holders."""
+    """Processes that live in this user's namespace: engines, and what outlived theirs (containers, netns holders)."""
     from devenv.network import rootless
     from devenv.runtime import state
 

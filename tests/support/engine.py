@@ -16,10 +16,7 @@ ROLES = ("supervisor", "zygote", "monitor", "proxy")
 def find(devenv: runner.Devenv, role: str) -> int | None:
     """The pid of a role of the installation's only project. Each holds a lock; the proxy's was taken for it."""
     for folder in pathlib.Path(devenv.run_directory).glob("projects/*"):
-        if role == "proxy":
-            found = _named(f"devenv-ports:{folder.name}")
-        else:
-            found = _holder(folder / f"{role}.lock")
+        found = _named(f"devenv-ports:{folder.name}") if role == "proxy" else _holder(folder / f"{role}.lock")
         if found is not None:
             return found
     return None
