@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from devenv.supervisor import protocol
+from devenv.util import sockets
 from tests.support import engine, projects, runner
 from tests.support.polling import eventually
 
@@ -181,6 +183,30 @@ def test_steady_state(running: Shop, victims: tuple[str, ...]) -> None:
     assert "got 7" in devenv("logs", "job").stdout
     devenv("down", "-t", "1")
     running.is_gone()
+
+
+@pytest.mark.parametrize("anyone", ["root"], indirect=True)
+def test_asked_while_it_starts(running: Shop) -> None:
+    """A supervisor that is asked something before it has looked around does not take the project for empty."""
+    pids = running.runs()
+    before = engine.find(running.devenv, "supervisor")
+    others = [pathlib.Path(running.devenv.data, "containers", f"other{number}") for number in range(5000)]
+    for folder in others:
+        folder.mkdir()  # to look through them takes long enough
+    engine.kill(before)
+    path = next(pathlib.Path(running.devenv.run_directory).glob("projects/*/supervisor.sock"))
+    hello = protocol.encode({"op": "hello", "params": {"version": protocol.VERSION}})
+    replies = 0
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), sockets.connect(str(path)) as connection:
+            connection.sendall(hello)
+            replies += b"result" in connection.recv(1000)
+    for folder in others:
+        folder.rmdir()
+    assert replies
+    assert engine.find(running.devenv, "supervisor") not in {None, before}
+    assert running.runs() == pids
 
 
 def test_a_container_that_ends_with_its_monitor(running: Shop) -> None:
