@@ -99,6 +99,10 @@ class Containers:
         self._write_resolver(made)
         if share is not None:
             self._join_network(made, share)
+        left = state.load(self.where.container(made.id))
+        if left is not None and left.status == "created":
+            # A killed supervisor left it waiting, nobody knows how far connected.
+            self.monitor.delete(made.id, force=True)
         return self.monitor.create(made.id, restarts=restarts)
 
     def start(self, made: record.Record) -> None:
