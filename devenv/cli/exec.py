@@ -19,8 +19,8 @@ import typer
 
 from devenv import errors
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
-from devenv.runtime import handshake, joining, state
 from devenv.runtime import exec as runtime_exec
+from devenv.runtime import handshake, joining, state
 from devenv.util import fs
 
 _RUNNING = frozenset({"running"})

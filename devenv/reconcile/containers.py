@@ -26,7 +26,6 @@ from devenv.runtime import bundle, monitor_client, state
 from devenv.util import fs, identity, paths, tree
 from devenv.volume import volume as volume_module
 
-
 # Each container's own, mounted below /etc.
 _FILES = ("hosts", "hostname", "resolv.conf")
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import convert, convert_network, desired, mounts, record

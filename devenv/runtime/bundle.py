@@ -6,7 +6,7 @@ What the specification has no words for travels as annotations, all of them ours
     dev.devenv.user     a user by name, resolved against the image when the container starts
     dev.devenv.groups   additional groups, by name or number, as JSON
     dev.devenv.init     a first process of ours that reaps and passes signals on
-    dev.devenv.shm      the mount namespace whose /dev/shm is this container's too, beside the ipc namespace that it joins
+    dev.devenv.shm      the mount namespace whose /dev/shm comes with the ipc namespace that is joined
 """
 
 from __future__ import annotations

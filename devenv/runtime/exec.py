@@ -50,7 +50,7 @@ class Executed(NamedTuple):
 def exec_process(
     target: state.State | None, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False
 ) -> Executed:
-    """``described`` is an OCI process object, as ``joining`` makes them: its ``user`` may be a string, ``"name:group"``.
+    """``described`` is an OCI process object as ``joining`` makes them: ``user`` may be a string, ``"name:group"``.
 
     Raises ``ContainerError``; ``handshake.CommandError`` for a command that can't be run, with the exit code that a
     shell would give it.

@@ -131,7 +131,7 @@ class Builder:
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
 
     def build(self) -> None:
-        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, in which all can still be written."""
+        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere."""
         self._root()
         for entry in self._config.get("mounts") or []:
             target = os.path.normpath(entry["destination"])

@@ -335,7 +335,7 @@ def test_a_network_that_is_shared(anyone: runner.Devenv, project: projects.Proje
     assert anyone.inside("none", "cat /proc/net/route | wc -l") == "1"
     # With the network come its names.
     assert anyone.inside("guest", "cat /etc/hosts") == anyone.inside("one", "cat /etc/hosts") != ""
-    assert anyone.inside("guest", "getent hosts one; hostname").split()[-1] == "lonely"
+    assert anyone.inside("guest", "getent ahostsv4 one; hostname").split()[-1] == "lonely"
     assert anyone.inside("guest", "readlink /proc/self/ns/pid") != anyone.inside("one", "readlink /proc/self/ns/pid")
 
 
