@@ -351,7 +351,10 @@ class Loop:
         if container.record.ports and container.pid is not None:
             found = await self.run(self.containers.addresses, container.record)
             addresses = tuple(address for each in found.values() for address in each)
-            await self._ports.publish(container, container.pid, addresses, self.run)
+            try:
+                await self._ports.publish(container, container.pid, addresses, self.run)
+            except errors.PortTaken as exc:
+                raise await self.run(publishing.with_holder, exc, self.where) from exc
 
     def _sharer(self, made: record.Record, kind: str, mode: str) -> str:
         """The id of the container whose namespace ``made`` joins."""

@@ -10,11 +10,26 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from devenv import errors
 from devenv.network import portproxy_client, ports, types
-from devenv.reconcile import live
-from devenv.util import identity
+from devenv.reconcile import live, record
+from devenv.util import identity, paths
 
 Run = Callable[..., Awaitable[Any]]
+
+
+def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken:
+    """The same, with service, name and folder of the project that holds the port, where they can be found out."""
+    if not error.project_id:
+        return error
+    for item in portproxy_client.published(where.project_run(error.project_id)):
+        made = record.load(where, item.container_id) if item.port == error.port else None
+        if made is not None:
+            holder = f"`{made.service}` of the devenv project `{made.project}` in `{made.project_dir}`"
+            message = f"{error.message.partition(' is taken by ')[0]} is taken by {holder}"
+            hint = f"`devenv -p {made.project} stop {made.service}` there, or publish another port"
+            return errors.PortTaken(message, hint=hint, port=error.port, project_id=error.project_id)
+    return error
 
 
 class Publishing:
