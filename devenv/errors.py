@@ -93,6 +93,11 @@ class NetworkError(DevenvError):
 class PortTaken(NetworkError):
     code = "port-taken"
 
+    def __init__(self, message: str, *, hint: str | None = None, port: int = 0, project_id: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.port = port
+        self.project_id = project_id  # of the devenv project that holds it, if one does
+
 
 class VolumeError(DevenvError):
     code = "volume"

@@ -7,7 +7,6 @@ in raw mode. Otherwise it inherits the descriptors, so that nothing stands betwe
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -20,8 +19,8 @@ import typer
 
 from devenv import errors
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
-from devenv.runtime import bundle, capabilities, handshake, state
 from devenv.runtime import exec as runtime_exec
+from devenv.runtime import handshake, joining, state
 from devenv.util import fs
 
 _RUNNING = frozenset({"running"})
@@ -53,10 +52,10 @@ def command(
     container = inventory.pick(containers, service, index, states=_RUNNING)
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
-    process = describe(
+    process = joining.describe(
         read_bundle(container),
         words,
-        env=run.environment(env),
+        env={name: value for name, value in run.environment(env).items() if value is not None},
         user=user,
         workdir=workdir,
         privileged=privileged,
@@ -78,45 +77,6 @@ def read_bundle(container: inventory.Container) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise errors.ContainerError(f"container `{container.record.name}` has no readable `config.json`")
     return config
-
-
-def describe(
-    config: dict[str, Any],
-    words: list[str],
-    *,
-    env: dict[str, str | None],
-    user: str,
-    workdir: str,
-    privileged: bool,
-    tty: bool,
-) -> dict[str, Any]:
-    """The OCI process object: the container's own, with what was asked for in place of it."""
-    process = dict(config.get("process") or {})
-    process["args"] = list(words)
-    process["terminal"] = tty
-    values = dict(text.partition("=")[::2] for text in process.get("env") or ())
-    if tty:
-        values.setdefault("TERM", os.environ.get("TERM") or "xterm")
-    values.update({key: value for key, value in env.items() if value is not None})
-    process["env"] = [f"{key}={value}" for key, value in values.items()]
-    # A name is looked up in the container, by the process that has entered it.
-    process["user"] = user or _own_user(config)
-    if workdir:
-        # As for `working_dir:`, a relative one starts where the container does.
-        process["cwd"] = os.path.normpath(os.path.join(process.get("cwd") or "/", workdir))
-    if privileged:
-        every = list(capabilities.select((), (), privileged=True))
-        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), every)
-        process["noNewPrivileges"] = False
-    return process
-
-
-def _own_user(config: dict[str, Any]) -> str:
-    try:
-        return str(json.loads(config["annotations"][bundle.USER])["user"])
-    except (KeyError, TypeError, ValueError):
-        user = (config.get("process") or {}).get("user") or {}
-        return f"{user.get('uid', 0)}:{user.get('gid', 0)}"
 
 
 def _enter(

@@ -39,7 +39,14 @@ def elapsed(seconds: float) -> str:
 
 
 def status(
-    state: str, *, now: float, started: float | None, finished: float | None, exit_code: int | None, health: str
+    state: str,
+    *,
+    now: float,
+    started: float | None,
+    finished: float | None,
+    exit_code: int | None,
+    health: str,
+    oom_killed: bool = False,
 ) -> str:
     """The words after a container's name: ``Up 3 minutes (healthy)``, ``Exited (1) 2 seconds ago``."""
     if state in {"running", "paused"}:
@@ -49,7 +56,7 @@ def status(
     if state in {"exited", "restarting"}:
         code = 255 if exit_code is None else exit_code
         when = f" {duration(now - finished)} ago" if finished else ""
-        return f"{state.capitalize()} ({code}){when}"
+        return f"{state.capitalize()} ({code}){when}{', out of memory' if oom_killed else ''}"
     return state.capitalize()
 
 

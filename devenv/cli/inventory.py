@@ -51,6 +51,7 @@ class Container:
             finished=self.finished,
             exit_code=self.exit_code,
             health=self.health,
+            oom_killed=self.oom_killed,
         )
 
 

@@ -155,6 +155,10 @@ class NetworkManager:
         networks = [network for network in self.list() if not network.internal]
         return networks[0].gateways[0] if networks and not self._rootless else ""
 
+    def reaches_host(self) -> bool:
+        """Whether containers can have an address of the host at all."""
+        return not self._rootless
+
     # In the caller's thread
 
     def _alive(self) -> bool:

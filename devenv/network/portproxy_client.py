@@ -58,6 +58,7 @@ class PortProxy:
         self._folder = project_run
         self._connection: socket.socket | None = None
         self._calling = threading.Lock()
+        self._chosen: dict[str, int] = {}  # by key: ports of containers that may not be running just now
         self._child = 0  # a proxy that we started ourselves, and have to wait for when it has ended
 
     def apply(self, wanted: Sequence[Wanted]) -> Applied:
@@ -66,10 +67,16 @@ class PortProxy:
             if not wanted and not self._connect(start=False):
                 self._remember([], {})
                 return Applied((), ())
-            before = {entry["key"]: entry["port"] for entry in self._recall()}
+            before = self._chosen | {entry["key"]: entry["port"] for entry in self._recall()}
             request = [_message(item, before.get(item.key, 0)) for item in wanted]
             results = self._call({"op": "apply", "wanted": request})["results"]
             self._remember(wanted, results)
+            # Whoever comes back gets the port that was chosen for it before.
+            self._chosen |= {
+                item.key: results[item.key]["port"]
+                for item in wanted
+                if "errno" not in results[item.key] and not _is_fixed(item.publication)
+            }
         published: list[types.Published] = []
         refused: list[tuple[Wanted, errors.NetworkError]] = []
         for item in wanted:
@@ -305,14 +312,17 @@ def refusal(publication: types.Publication, code: int) -> errors.NetworkError:
         if publication.first != publication.last:
             return errors.PortTaken(f"every port of `{where}` is taken", hint="widen the range")
         found = ports.holder(publication.first, protocol=publication.protocol, host_ip=publication.host_ip)
-        by = _by(found) if found else "something that this user can't see"
+        project = _project(found) if found else ""
+        by = f"the devenv project `{project}`" if project else found or "something that this user can't see"
         free = f'publish another one, or any free one with `published: ""` (target {publication.target})'
         hint = (
             f"stop it, or {free}"
             if found
             else f"find it with `sudo ss -lptn 'sport = :{publication.first}'`, or {free}"
         )
-        return errors.PortTaken(f"port `{where}` is taken by {by}", hint=hint)
+        return errors.PortTaken(
+            f"port `{where}` is taken by {by}", hint=hint, port=publication.first, project_id=project
+        )
     if code in (errno.EACCES, errno.EPERM):
         return errors.NetworkError(
             f"port `{where}` is reserved for root",
@@ -327,6 +337,11 @@ def refusal(publication: types.Publication, code: int) -> errors.NetworkError:
     return errors.NetworkError(f"can't publish `{where}`: {os.strerror(code)}")
 
 
-def _by(found: ports.Holder) -> str:
+def _is_fixed(publication: types.Publication) -> bool:
+    return publication.first == publication.last != 0
+
+
+def _project(found: ports.Holder) -> str:
+    """The id of the devenv project whose proxy it is; empty for any other program."""
     _, mark, project = found.command.partition("devenv-ports:")
-    return f"the devenv project `{project.split()[0]}`" if mark and project else str(found)
+    return project.split()[0] if mark and project else ""

@@ -16,6 +16,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from devenv import errors
 from devenv.image import store as image_store
@@ -24,6 +25,9 @@ from devenv.reconcile import convert_network, record
 from devenv.runtime import bundle, monitor_client, state
 from devenv.util import fs, identity, paths, tree
 from devenv.volume import volume as volume_module
+
+# Each container's own, mounted below /etc.
+_FILES = ("hosts", "hostname", "resolv.conf")
 
 
 class Containers:
@@ -79,7 +83,7 @@ class Containers:
                 with contextlib.suppress(OSError):
                     os.chown(f"{stage}/files/{name}", uid, gid)
                 os.chmod(f"{stage}/files/{name}", mode)
-            for name in ("hosts", "hostname", "resolv.conf"):
+            for name in _FILES:
                 with open(f"{stage}/{name}", "w") as file:
                     if name == "hostname":
                         file.write(f"{options.hostname}\n")
@@ -91,14 +95,14 @@ class Containers:
             shutil.rmtree(stage, ignore_errors=True)
             raise
 
-    def create(self, made: record.Record, *, share: str | None, restarts: int) -> int:
+    def create(self, made: record.Record, *, shares: Mapping[str, str], restarts: int) -> int:
         """Make the container's process, which waits; returns its pid. Raises what the runtime says.
 
-        ``share`` is the id of a container whose network namespace this one joins.
+        ``shares``: kind of namespace -> id of the container whose one this container joins.
         """
         self._write_resolver(made)
-        if share is not None:
-            self._join_network(made, share)
+        if shares:
+            self._join(made, shares)
         left = state.load(self.where.container(made.id))
         if left is not None and left.status == "created":
             # A killed supervisor left it waiting, nobody knows how far connected.
@@ -131,17 +135,32 @@ class Containers:
             for endpoint in endpoints
         }
 
-    def _join_network(self, made: record.Record, other: str) -> None:
-        """The namespace of `network_mode: service:x` is known only once x runs, so the bundle is finished here."""
-        target = state.load(self.where.container(other))
-        if target is None or target.pid is None or target.status != "running":
-            raise errors.ContainerError(f"`{made.name}` shares the network of a container that is not running")
+    def _join(self, made: record.Record, shares: Mapping[str, str]) -> None:
+        """The namespaces of `service:x` are known only once x runs, so the bundle is finished here."""
         path = f"{self.where.container(made.id)}/config.json"
         config = fs.read_json(path)
-        for namespace in config["linux"]["namespaces"]:
-            if namespace["type"] == "network":
-                namespace["path"] = f"/proc/{target.pid}/ns/net"
+        for kind, other in shares.items():
+            target = state.load(self.where.container(other))
+            if target is None or target.pid is None or target.status != "running":
+                raise errors.ContainerError(f"`{made.name}` shares the {kind} of a container that is not running")
+            for namespace in config["linux"]["namespaces"]:
+                if namespace["type"] == kind:
+                    namespace["path"] = f"/proc/{target.pid}/ns/{os.path.basename(namespace['path'])}"
+            if kind == "ipc":
+                config["annotations"][bundle.SHM] = f"/proc/{target.pid}/ns/mnt"
+            if kind == "network":
+                self._share_names(config, other)
         fs.write_json(path, config)
+
+    def _share_names(self, config: dict[str, Any], other: str) -> None:
+        """With a network come its names: the other container's own files, which are kept up to date for it."""
+        folder = self.where.container(other)
+        config["hostname"] = fs.read_json(f"{folder}/config.json").get("hostname", "")
+        for mounted in config["mounts"]:
+            name = os.path.basename(mounted["destination"])
+            own = mounted["destination"] == f"/etc/{name}" and name in _FILES
+            if own and os.path.dirname(os.path.dirname(mounted["source"])) == os.path.dirname(folder):
+                mounted["source"] = f"{folder}/{name}"
 
     def _write_resolver(self, made: record.Record) -> None:
         text = resolv.content(

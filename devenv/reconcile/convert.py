@@ -155,6 +155,17 @@ def resources(service: Service) -> resources_.Resources:
     )
 
 
+def names_another(mode: Any) -> bool:
+    """Whether a `network_mode`, `pid` or `ipc` stands for another container's namespace."""
+    return str(mode or "").partition(":")[0] in {"service", "container"}
+
+
+def shares(service: Service) -> dict[str, str]:
+    """Kind of namespace, in the runtime's words -> the service or container that it is shared with."""
+    kinds = {"network_mode": "network", "pid": "pid", "ipc": "ipc"}
+    return {kind: str(service[name]) for name, kind in kinds.items() if names_another(service.get(name))}
+
+
 def size(value: Any) -> int | None:
     return None if value is None else units.size(value)
 
@@ -167,7 +178,8 @@ def rlimits(service: Service) -> dict[str, tuple[int, int]]:
     found = {}
     for name, limit in (service.get("ulimits") or {}).items():
         if isinstance(limit, Mapping):
-            found[name] = (int(limit["soft"]), int(limit["hard"]))
+            # The canonical form leaves zeros out.
+            found[name] = (int(limit.get("soft") or 0), int(limit.get("hard") or 0))
         else:
             found[name] = (int(limit), int(limit))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,17 +51,27 @@ def endpoints(service: Service, definitions: Mapping[str, Definition]) -> dict[s
             "aliases": list(options.get("aliases") or []),
             "ipv4": options.get("ipv4_address") or "",
             "ipv6": options.get("ipv6_address") or "",
-            "mac": options.get("mac_address") or "",
+            "mac": mac_address(options.get("mac_address") or ""),
             "interface_name": options.get("interface_name") or "",
             "gw_priority": int(options.get("gw_priority") or 0),
             "priority": int(options.get("priority") or 0),
         }
-    mac = service.get("mac_address")
+    mac = mac_address(service.get("mac_address") or "")
     if mac and wishes and not any(wish["mac"] for wish in wishes.values()):
         # Compose: the service's own address goes to its main network.
         main = max(wishes.values(), key=lambda wish: wish["priority"])
         main["mac"] = mac
     return wishes
+
+
+def mac_address(text: str) -> str:
+    """With colons, as the kernel takes it. Raises ``ValueError``."""
+    spelled = text.replace("-", ":").lower()
+    if text and not re.fullmatch("([0-9a-f]{2}:){5}[0-9a-f]{2}", spelled):
+        raise ValueError(f"`mac_address: {text}` is not six pairs of hexadecimal digits, as 02:42:ac:11:00:03")
+    if text and int(spelled[:2], 16) & 1:
+        raise ValueError(f"`mac_address: {text}` is a multicast address: its first pair must be even")
+    return spelled
 
 
 def endpoint_specs(wishes: Mapping[str, Mapping[str, Any]]) -> list[types.EndpointSpec]:

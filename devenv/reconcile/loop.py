@@ -315,8 +315,8 @@ class Loop:
         record.set_stopped_by_user(self.where, made.id, stopped=False)
         container.stopped_by_user = False
         await self._attend_monitor()
-        share = self._shared_network(made)
-        container.pid = await self.run(self.containers.create, made, share=share, restarts=container.restarts)
+        shares = {kind: self._sharer(made, kind, mode) for kind, mode in made.shares.items()}
+        container.pid = await self.run(self.containers.create, made, shares=shares, restarts=container.restarts)
         try:
             await self.run(self.containers.attach, made, container.pid)
             await self.run(self._write_names, container)
@@ -360,17 +360,19 @@ class Loop:
         if container.record.ports and container.pid is not None:
             found = await self.run(self.containers.addresses, container.record)
             addresses = tuple(address for each in found.values() for address in each)
-            await self._ports.publish(container, container.pid, addresses)
+            try:
+                await self._ports.publish(container, container.pid, addresses)
+            except errors.PortTaken as exc:
+                raise await self.run(publishing.with_holder, exc, self.where) from exc
 
-    def _shared_network(self, made: record.Record) -> str | None:
-        """The id of the container whose network namespace ``made`` joins."""
-        kind, _, name = made.network_mode.partition(":")
-        if kind not in {"service", "container"}:
-            return None
+    def _sharer(self, made: record.Record, kind: str, mode: str) -> str:
+        """The id of the container whose namespace ``made`` joins."""
+        _, _, name = mode.partition(":")
         for container in self.live.values():
             if container.runs and name in {container.record.service, container.record.name, container.id}:
                 return container.id
-        raise errors.ContainerError(f"`{made.name}` shares the network of `{name}`, which is not running")
+        what = {"pid": "processes"}.get(kind, kind)
+        raise errors.ContainerError(f"`{made.name}` shares the {what} of `{name}`, which is not running")
 
     async def stop_container(self, container: live.Live, *, timeout: float | None, by_user: bool = True) -> None:
         """The stop signal, the grace period, then SIGKILL; returns when it has ended."""

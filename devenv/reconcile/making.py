@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import convert, convert_network, desired, mounts, record
@@ -76,6 +75,7 @@ def make(
         depends_on={name: dict(options) for name, options in (service.get("depends_on") or {}).items()},
         restart=convert.restart_policy(service).to_json(),
         network_mode=mode if mode != "bridge" else "",
+        shares=convert.shares(service),
         networks={} if mode else convert_network.endpoints(service, environment.definitions("networks")),
         ports=tuple(dict(entry) for entry in service.get("ports") or []),
         mounts=tuple(laid.summary),
@@ -140,11 +140,11 @@ def _options(
         unmask=security.unmask,
         rlimits=convert.rlimits(service),
         sysctls={name: str(value) for name, value in (service.get("sysctls") or {}).items()},
-        network=_network(made),
-        pid=_shared(service.get("pid")),
-        ipc=_shared(service.get("ipc")),
-        uts=_shared(service.get("uts")),
-        cgroup=_shared(service.get("cgroup")),
+        network=_namespace(service.get("network_mode"), "net"),
+        pid=_namespace(service.get("pid"), "pid"),
+        ipc=_namespace(service.get("ipc"), "ipc"),
+        uts=_namespace(service.get("uts"), "uts"),
+        cgroup=_namespace(service.get("cgroup"), "cgroup"),
         resources=resources.without(convert.resources(service), _missing_controllers()),
         oom_score_adj=convert.whole(service.get("oom_score_adj")),
         devices=tuple(convert.device_list(service)),
@@ -166,24 +166,11 @@ def unset_limits(service: convert.Service) -> list[str]:
     return [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
 
 
-def _network(made: record.Record) -> str:
-    """A path stands for another container's namespace, whose pid is only known when that runs."""
-    if made.network_mode == "host":
-        return "host"
-    if made.network_mode.partition(":")[0] in {"service", "container"}:
-        return "/proc/0/ns/net"
-    return ""
-
-
-def _shared(mode: Any) -> str:
-    """`host` or a namespace of its own; sharing another service's is refused until it is built."""
-    if not mode or mode in {"private", "shareable", "none"}:
-        return ""
+def _namespace(mode: Any, kind: str) -> str:
+    """`host`, "" for one of its own, or a path: another container's, whose pid is only known when that runs."""
     if mode == "host":
         return "host"
-    raise errors.ContainerError(
-        f"sharing a namespace with `{mode}` is not built in yet", hint="use `host` or leave it out"
-    )
+    return f"/proc/0/ns/{kind}" if convert.names_another(mode) else ""
 
 
 def _rootfs(image: image_store.Image, folder: str) -> bundle.Rootfs:

@@ -13,9 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from devenv import errors
 from devenv.network import portproxy_client, ports, types
-from devenv.reconcile import live
-from devenv.util import identity
+from devenv.reconcile import live, record
+from devenv.util import identity, paths
 
 Run = Callable[..., Awaitable[Any]]
 Keep = Callable[[Awaitable[Any]], None]
@@ -23,6 +24,20 @@ Keep = Callable[[Awaitable[Any]], None]
 # One that dies soon after its start would die again: it is not started as fast as the machine can.
 _STEADY_SECONDS = 10.0
 _AGAIN_SECONDS = 5.0
+
+
+def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken:
+    """The same, with service, name and folder of the project that holds the port, where they can be found out."""
+    if not error.project_id:
+        return error
+    for item in portproxy_client.published(where.project_run(error.project_id)):
+        made = record.load(where, item.container_id) if item.port == error.port else None
+        if made is not None:
+            holder = f"`{made.service}` of the devenv project `{made.project}` in `{made.project_dir}`"
+            message = f"{error.message.partition(' is taken by ')[0]} is taken by {holder}"
+            hint = f"`devenv -p {made.project} stop {made.service}` there, or publish another port"
+            return errors.PortTaken(message, hint=hint, port=error.port, project_id=error.project_id)
+    return error
 
 
 class Publishing:

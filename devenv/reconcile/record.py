@@ -39,6 +39,8 @@ class Record:
     depends_on: dict[str, dict[str, Any]]
     restart: dict[str, Any]  # condition, max_attempts, delay, window: see restart.Policy
     network_mode: str  # "", none, host, service:x, container:x
+    # network, pid, ipc -> the service:x or container:x whose namespace it joins
+    shares: dict[str, str] = dataclasses.field(default_factory=dict)
     networks: dict[str, dict[str, Any]]  # key of the network -> the endpoint's wishes
     ports: tuple[dict[str, Any], ...]
     mounts: tuple[dict[str, Any], ...]

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, exec, signals, state
+from devenv.runtime import backend, cgroup, container, exec, joining, signals, state
 from devenv.util import fs
 
 
@@ -34,8 +34,16 @@ class Runtime:
     def execute(
         self, folder: str, values: dict[str, Any], process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
     ) -> backend.Executed:
-        found = state.load(folder)
-        done = exec.exec_process(found, process, stdio=stdio, tty=tty)
+        described = joining.describe(
+            fs.read_json(f"{folder}/config.json") or {},
+            process["args"],
+            env=dict(text.partition("=")[::2] for text in process.get("env") or ()),
+            user=process.get("user") or "",
+            workdir=process.get("cwd") or "",
+            privileged=bool(process.get("privileged")),
+            tty=tty,
+        )
+        done = exec.exec_process(state.load(folder), described, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:
@@ -79,8 +87,8 @@ def _in_pid_namespace(init: int | None) -> list[int]:
     found = []
     try:
         wanted = os.readlink(f"/proc/{init}/ns/pid")
-        if wanted == os.readlink("/proc/self/ns/pid"):
-            return [init]  # `pid: host`: the rest can't be told from everybody else's
+        if not _is_first(init):
+            return [init]  # `pid: host` or another's: the rest can't be told from everybody else's
     except OSError:
         return []
     for name in os.listdir("/proc"):
@@ -90,6 +98,13 @@ def _in_pid_namespace(init: int | None) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is PID 1 where it lives: the last of its numbers (proc_pid_status(5), NSpid)."""
+    with open(f"/proc/{pid}/status") as file:
+        numbers = next(line for line in file if line.startswith("NSpid:"))
+    return numbers.split()[-1] == "1"
 
 
 def _needed(folder: str) -> str:

@@ -6,6 +6,7 @@ What the specification has no words for travels as annotations, all of them ours
     dev.devenv.user     a user by name, resolved against the image when the container starts
     dev.devenv.groups   additional groups, by name or number, as JSON
     dev.devenv.init     a first process of ours that reaps and passes signals on
+    dev.devenv.shm      the mount namespace whose /dev/shm comes with the ipc namespace that is joined
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ROOTFS = "dev.devenv.rootfs"
 USER = "dev.devenv.user"
 GROUPS = "dev.devenv.groups"
 INIT = "dev.devenv.init"
+SHM = "dev.devenv.shm"
 
 MASKED = (
     "/proc/acpi",
@@ -182,6 +184,10 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
         Mount("tmpfs", "shm", "/dev/shm", ("nosuid", "noexec", "nodev", "mode=1777", f"size={options.shm_size}")),
     ]
     own = {mount.target.rstrip("/") for mount in options.mounts}
+    if options.ipc == "host":
+        system[-1] = Mount("bind", "/dev/shm", "/dev/shm", ("rbind", "rprivate"))
+    elif options.ipc:
+        del system[-1]  # it comes with the namespace that is joined
     chosen = [mount for mount in system if mount.target not in own or mount.target in {"/proc", "/dev", "/sys"}]
     return [
         {"destination": mount.target, "type": mount.type, "source": mount.source, "options": list(mount.options)}

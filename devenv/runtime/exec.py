@@ -3,7 +3,7 @@
     caller                 child A                           child B, the process
       | fork ------------->|                                    |
       |                    | joins cgroups and namespaces       |
-      |                    | fork (into the pid namespace) ---> |
+      |                    | fork (into the pid namespace) ---> | waits for A's end
       | <------ PID n -----+ _exit                              |
       | GO ---------------------------------------------------> |  or B's word might come before A's
       | <-------------------------------- READY [+ pty master] -+
@@ -51,7 +51,7 @@ class Executed(NamedTuple):
 def exec_process(
     target: state.State | None, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False
 ) -> Executed:
-    """``described`` is an OCI process object; its ``user`` may be a string, ``"name:group"``.
+    """``described`` is an OCI process object as ``joining`` makes them: ``user`` may be a string, ``"name:group"``.
 
     Raises ``ContainerError``; ``handshake.CommandError`` for a command that can't be run, with the exit code that a
     shell would give it.
@@ -145,10 +145,15 @@ def _join(
         for descriptor, flag in spaces:
             namespace.setns(descriptor, flag)
             os.close(descriptor)
+        told, tell = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid:
             handshake.say(wire, handshake.Word.PID, pid=pid)
             os._exit(0)
+        # Not a word before the caller has heard our pid: the end of A is the end of this pipe.
+        os.close(tell)
+        os.read(told, 1)
+        os.close(told)
         _become(described, wire, tty=tty)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         init.give_up(wire, exc)
@@ -162,7 +167,8 @@ def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool) -> NoR
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     given = described.get("user")
-    who = user.resolve(root, given if isinstance(given, str) else init.numeric(described))
+    text = given if isinstance(given, str) else init.numeric(described)
+    who = user.resolve(root, text, described.get("groups") or ())
     master = _terminal(root, who) if tty else -1
     if not tty:
         os.setsid()

@@ -51,6 +51,7 @@ class Plan:
         self.reaps = annotations.get(bundle.INIT) == "true"
         self.process: dict[str, Any] = config["process"]
         self.terminal = bool(self.process.get("terminal"))
+        self.shm: str = annotations.get(bundle.SHM) or ""
 
 
 def _by_hierarchy(cgroups: list[str]) -> list[tuple[str, str]]:
@@ -78,6 +79,7 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
             pass  # keyrings may be compiled out, or used up; the container can't reach the keyring anyway
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
+        shm = _clone_shm(plan.shm) if plan.shm else -1
         flags = 0
         for each in plan.config["linux"]["namespaces"]:
             if each.get("path"):
@@ -93,10 +95,33 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
         if pid:
             handshake.say(wire, handshake.Word.PID, pid=pid)
             os._exit(0)
-        _init(plan, wire)
+        _init(plan, wire, shm)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the monitor's code
         give_up(wire, exc)
     os._exit(1)
+
+
+def _clone_shm(path: str) -> int:
+    """A copy of the mount on /dev/shm in another container's mount namespace, by a child that goes there.
+
+    open_tree(2) copies only what is in one's own; and from there the way back is barred to a user namespace.
+    """
+    ours, theirs = handshake.pair()
+    with rootfs.doing(f"sharing the /dev/shm of `{path}`"), ours:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                namespace.setns(os.open(path, os.O_RDONLY | os.O_CLOEXEC), namespace.CLONE_NEWNS)
+                tree = mount.open_tree(mount.AT_FDCWD, "/dev/shm", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
+                handshake.say(theirs, handshake.Word.READY, fds=(tree,))
+            except BaseException as exc:  # noqa: BLE001  nothing may unwind into the parent's code
+                give_up(theirs, exc)
+            os._exit(0)
+        theirs.close()
+        try:
+            return handshake.expect(ours, handshake.Word.READY).fds[0]
+        finally:
+            os.waitpid(pid, 0)
 
 
 def give_up(wire: socket.socket, exc: BaseException) -> NoReturn:
@@ -121,7 +146,7 @@ def take_descriptors(stdio: tuple[int, int, int], keep: list[int]) -> None:
     linux_process.close_range(first, 0xFFFFFFFF)
 
 
-def _init(plan: Plan, wire: socket.socket) -> NoReturn:
+def _init(plan: Plan, wire: socket.socket, shm: int) -> NoReturn:
     """Child B: the container's PID 1."""
     message = handshake.hear(wire)
     if message is None or message.word is not handshake.Word.GO:
@@ -139,8 +164,11 @@ def _init(plan: Plan, wire: socket.socket) -> NoReturn:
         namespace.setdomainname(config["domainname"])
     builder = rootfs.Builder(config, plan.layout, os.path.join(plan.folder, config["root"]["path"]))
     builder.build()
+    if shm >= 0:
+        builder.adopt(shm, "/dev/shm")
     for name, value in sorted((config["linux"].get("sysctl") or {}).items()):
         _set_sysctl(builder.root, name, value, wanted=name not in bundle.NETWORK_SYSCTLS)
+    builder.protect()
     score = plan.process.get("oomScoreAdj")
     if score is not None:
         _set_oom_score(score)

@@ -126,11 +126,12 @@ class Builder:
         self._path = root
         self._user_namespace = not namespace.in_initial_user_namespace()
         self.root = -1
+        self._trees: list[int] = []  # what the root is made of beside itself
         # Ours, not the image's, to mask files with (CVE-2025-31133).
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
 
     def build(self) -> None:
-        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root."""
+        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere."""
         self._root()
         for entry in self._config.get("mounts") or []:
             target = os.path.normpath(entry["destination"])
@@ -139,12 +140,18 @@ class Builder:
                 if target == "/dev":
                     self._devices()
         self._extra_devices()
+
+    def protect(self) -> None:
+        """Hide and make read-only what is to be so; after everything that is written there for the container."""
         for path in (self._config.get("linux") or {}).get("maskedPaths") or []:
             with doing(f"masking `{path}`"):
                 self._mask(path)
         for path in (self._config.get("linux") or {}).get("readonlyPaths") or []:
             with doing(f"making `{path}` read-only"):
                 self._make_readonly(path)
+        if self._config["root"].get("readonly"):
+            for tree in self._trees:
+                mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH, attr_set=mount.MOUNT_ATTR_RDONLY)
 
     # -- the root ----------------------------------------------------------------------------------------------
 
@@ -164,6 +171,7 @@ class Builder:
                     target = self._folder(overlay["target"])
                     self._overlay(overlay, f"/proc/self/fd/{target}")
                     os.close(target)
+                    self._trees.append(self._folder(overlay["target"]))
         for source, target in self._layout.get("binds") or []:
             with doing(f"mounting `{source}` on `{target}`"):
                 self._bind(source, target, parse(["rbind", "ro", "rro"]))
@@ -257,6 +265,14 @@ class Builder:
             if options.propagation and not options.propagation & mount.MS_PRIVATE:
                 mount.mount("none", f"/proc/self/fd/{tree}", "", options.propagation)
         finally:
+            os.close(tree)
+
+    def adopt(self, tree: int, target: str) -> None:
+        """Attach a detached tree that somebody else cloned, and close it."""
+        with doing(f"mounting `{target}`"):
+            place = self._folder(target)
+            self._attach(tree, place)
+            os.close(place)
             os.close(tree)
 
     def _attach(self, tree: int, place: int) -> None:

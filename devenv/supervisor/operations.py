@@ -16,6 +16,7 @@ from typing import Any
 
 from devenv import errors, events
 from devenv.image import store as image_store
+from devenv.network import hosts
 from devenv.reconcile import convert, desired, loop, making, mounts, plan, planner, planning, waiting
 
 Send = Callable[[dict[str, Any]], None]
@@ -112,17 +113,18 @@ class Operations:
         environment = desired.from_json(
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
-        images = await self._images(environment, planning.needed(environment, params), send)
+        names, options = planning.needed(environment, params), planning.options(params)
+        planning.check(environment, names, options.scale)
+        images = await self._images(environment, names, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
-        todo = planner.plan_up(wanted, observed, planning.options(params))
+        todo = planner.plan_up(wanted, observed, options)
         answer = {"operations": len(todo.operations), "plan": todo.to_text(), "steps": todo.to_json()}
         if params.get("dry_run"):
             return answer
         self._warn(environment, send)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
-        names = planning.needed(environment, params)
         if not todo.is_empty:
             await self._loop.begin(environment, names)
             try:
@@ -186,9 +188,16 @@ class Operations:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
-            for text in [*convert.warnings(name, service), *unset]:
+            for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
+
+    def _unreachable(self, name: str, service: convert.Service) -> list[str]:
+        wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
+        if not wanted or self._loop.containers.networks.reaches_host():
+            return []
+        why = "an ordinary user's containers can't reach the host"
+        return [f"service `{name}`: `host-gateway` stays without an address: {why}"]
 
     async def _wait_ready(self, services: list[str], timeout: float | None) -> None:
         verdicts = await self._loop.wait_until(services, waiting.Condition.READY, timeout=timeout)

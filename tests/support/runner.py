@@ -132,6 +132,10 @@ class Devenv:
         rows = found if isinstance(found, list) else [found]
         return {row["Name"]: row for row in rows}
 
+    def inside(self, service: str, script: str, *flags: str, **more: Any) -> str:
+        """What a shell command prints in a running service, without the last line's end."""
+        return self("exec", "-T", *flags, service, "sh", "-c", script, **more).stdout.rstrip("\n")
+
     # -- what it leaves -----------------------------------------------------------------------------------------
 
     def remember(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devenv import errors
-from devenv.cli import app, bringup, context, exec, inventory, operate, options, run
+from devenv.cli import app, bringup, context, inventory, operate, options, run
 from devenv.util import identity, paths
 from tests.unit.cli import support
 
@@ -142,19 +142,3 @@ def test_environment_of_exec_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.environment(["A=1=2", "B=", "FROM_HERE", "NOT_HERE"]) == {"A": "1=2", "B": "", "FROM_HERE": "yes"}
     with pytest.raises(errors.UsageError):
         run.environment(["=x"])
-
-
-def test_the_process_that_exec_asks_for() -> None:
-    config = {
-        "process": {"args": ["x"], "env": ["PATH=/bin", "A=0"], "cwd": "/srv", "user": {"uid": 0, "gid": 0}},
-        "annotations": {"dev.devenv.user": "app"},
-    }
-    plain = exec.describe(config, ["ls"], env={"A": "1"}, user="", workdir="", privileged=False, tty=False)
-    assert plain["args"] == ["ls"]
-    assert plain["env"] == ["PATH=/bin", "A=1"]
-    assert plain["cwd"] == "/srv"
-    assert plain["terminal"] is False
-    assert config["process"]["args"] == ["x"]  # type: ignore[index]
-    other = exec.describe(config, ["ls"], env={}, user="1000:1000", workdir="sub", privileged=True, tty=True)
-    assert other["cwd"] == "/srv/sub"
-    assert any(text.startswith("TERM=") for text in other["env"])
