@@ -118,8 +118,11 @@ def _send(link: str, arguments: list[str]) -> int | None:
     ):
         _signal.signal(number, pass_on)
     answer = connection.recv(4)
+    if len(answer) == 4:
+        return int.from_bytes(answer, "little")
     # Nothing but the end of the zygote itself closes the connection without a code.
-    return int.from_bytes(answer, "little") if len(answer) == 4 else 70
+    os.write(2, b"error: the process that carried this command out was killed\nhint: run the command again\n")
+    return 70
 
 
 def _standard_descriptors() -> list[int]:

@@ -22,6 +22,10 @@ _SESSION = pytest.StashKey[isolation.Session]()
 _STRICT = ("tests/integration/", "tests/e2e/")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sweep", action="store_true", help="inject every fault instead of a sample: many minutes")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SESSION] = isolation.enter()
 

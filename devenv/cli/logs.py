@@ -46,6 +46,8 @@ def command(
         colour=not no_color and terminal.wants_colour(sys.stdout, given.ansi),
         prefix=not no_log_prefix,
         timestamps=timestamps,
+        # Whoever searches logs wants all of them: what a service wrote to its stderr is data here as well.
+        stderr=sys.stdout,
     )
     source = _Source(project, names, index)
     containers = source.look()

@@ -90,6 +90,11 @@ class PortProxy:
     def published(self) -> list[types.Published]:
         return published(self._folder)
 
+    def guard(self) -> socket.socket:
+        """A connection that nothing is said on: it becomes readable when the proxy has gone. The caller's to close."""
+        with self._calling:
+            return sockets.connect(f"{self._folder}/ports.sock")
+
     def running(self) -> bool:
         with self._calling:
             return self._connect(start=False)

@@ -103,6 +103,10 @@ class Containers:
         self._write_resolver(made)
         if shares:
             self._join(made, shares)
+        left = state.load(self.where.container(made.id))
+        if left is not None and left.status == "created":
+            # A killed supervisor left it waiting, nobody knows how far connected.
+            self.monitor.delete(made.id, force=True)
         return self.monitor.create(made.id, restarts=restarts)
 
     def start(self, made: record.Record) -> None:

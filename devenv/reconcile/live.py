@@ -27,7 +27,6 @@ class Live:
     restarts: int = 0  # since somebody started it by hand
     streak: int = 0  # those of them without a calm spell between
     crash_loop: bool = False
-    remove_at_end: bool = False  # `run --rm -d`
     prober: asyncio.Task[None] | None = None
     restart: asyncio.TimerHandle | None = None
 

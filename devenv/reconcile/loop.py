@@ -75,12 +75,11 @@ class Loop:
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
-        self._ports = publishing.Publishing(where.project_run(project.id))
+        self._ports = publishing.Publishing(where.project_run(project.id), run=self.run, keep=self.keep)
         self._names = asyncio.Event()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._attended: monitor_client.Monitor | None = None
         self._attending = asyncio.Lock()
-        self.ready = asyncio.Event()
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -103,12 +102,21 @@ class Loop:
             for container in list(self.live.values()):
                 if container.status == "stopped":
                     self._settle(container)
-        self.ready.set()
-        if self.environment is not None and self.environment.underway is not None:
-            self.keep(self._recover(self.environment))
+
+    def unfinished(self) -> desired.Environment | None:
+        """What was being brought up when the supervisor before this one was killed."""
+        if self.environment is None or self.environment.underway is None:
+            return None
+        return self.environment
+
+    async def recover(self, environment: desired.Environment) -> None:
+        """Finish what a killed supervisor was doing: what was not made or never started, and nothing else."""
+        try:
+            await self._recover(environment)
+        finally:
+            await asyncio.shield(self.settle(environment))
 
     async def _recover(self, environment: desired.Environment) -> None:
-        """Finish what a killed supervisor was doing: what was not made or never started, and nothing else."""
         services = planning.needed(environment, {"services": list(environment.underway or ())})
         images = {
             name: await self.run(
@@ -123,7 +131,6 @@ class Loop:
         outcome = await self.execute(todo, environment=environment, images=images, emit=_note_event)
         for error in outcome.failed.values():
             _note(f"finishing what was begun: {error}")
-        await self.settle(environment)
 
     async def begin(self, environment: desired.Environment, services: Iterable[str]) -> None:
         """Write down what is being done, so that it can be finished by another supervisor."""
@@ -157,7 +164,7 @@ class Loop:
             # Its end is no news from now on.
             self._events.remove_reader(self._attended.fileno())
         if self.has_nothing_to_supervise():
-            await self.run(self._ports.shut_down)
+            await self._ports.shut_down()
             await self.run(self.containers.shut_down)
         elif self._attended is not None:
             self._attended.bye()
@@ -231,7 +238,7 @@ class Loop:
 
     def _exited(self, container: live.Live) -> None:
         container.forget_process()
-        self.keep(self._ports.withdraw(container, self.run))
+        self.keep(self._ports.withdraw(container))
         self._settle(container)
         self._tell(container, "oom" if container.oom_killed else "die")
         self._names.set()
@@ -256,6 +263,8 @@ class Loop:
         else:
             container.gave_up = True
             container.gave_up_because = decision.reason
+            if container.record.auto_remove:
+                self.keep(self.remove_container(container, volumes=True))
 
     def _restart_due(self, container: live.Live) -> None:
         container.restart = None
@@ -342,7 +351,7 @@ class Loop:
 
     async def abort(self, container: live.Live) -> None:
         """Leave no process of a container that could not be started, nor its ports open."""
-        await self._ports.withdraw(container, self.run)
+        await self._ports.withdraw(container)
         await self.run(self.containers.abort, container.record)
         container.pid = None
         container.gave_up = True
@@ -352,7 +361,7 @@ class Loop:
             found = await self.run(self.containers.addresses, container.record)
             addresses = tuple(address for each in found.values() for address in each)
             try:
-                await self._ports.publish(container, container.pid, addresses, self.run)
+                await self._ports.publish(container, container.pid, addresses)
             except errors.PortTaken as exc:
                 raise await self.run(publishing.with_holder, exc, self.where) from exc
 
@@ -409,7 +418,7 @@ class Loop:
 
     async def remove_container(self, container: live.Live, *, volumes: bool) -> None:
         container.forget_process()
-        await self._ports.withdraw(container, self.run)
+        await self._ports.withdraw(container)
         await self.run(self.containers.discard, container.record, volumes=volumes)
         self.live.pop(container.id, None)
         self._names.set()

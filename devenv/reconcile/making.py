@@ -26,6 +26,7 @@ class Wish(NamedTuple):
     number: int
     name: str
     oneoff: bool = False
+    auto_remove: bool = False  # once it has ended and no policy brings it back
     labels: Mapping[str, str] = {}
     inherited: Mapping[str, str] = {}  # target -> anonymous volume of the container it replaces
 
@@ -63,6 +64,7 @@ def make(
         service=wish.service,
         number=wish.number,
         oneoff=wish.oneoff,
+        auto_remove=wish.auto_remove,
         image=str(service.get("image") or f"{project.name}-{wish.service}"),
         image_id=image.digest,
         config_digest=desired.config_digest(found),

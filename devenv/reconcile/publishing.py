@@ -1,12 +1,15 @@
 """Published ports: which container is behind which host port, told to the proxy as one whole picture each time.
 
 A port is taken before its container is let go, so that one that is held by somebody else is said while nothing has
-been started for it, and the container's clients find it open from its first moment on.
+been started for it, and the container's clients find it open from its first moment on. A proxy that dies is noticed
+by the end of a connection that is held for nothing else, and the next one is told the same picture.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +19,11 @@ from devenv.reconcile import live, record
 from devenv.util import identity, paths
 
 Run = Callable[..., Awaitable[Any]]
+Keep = Callable[[Awaitable[Any]], None]
+
+# One that dies soon after its start would die again: it is not started as fast as the machine can.
+_STEADY_SECONDS = 10.0
+_AGAIN_SECONDS = 5.0
 
 
 def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken:
@@ -33,34 +41,70 @@ def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken
 
 
 class Publishing:
-    def __init__(self, project_run: str) -> None:
+    """``run`` takes a blocking call to a thread, ``keep`` a task of which nobody waits for the end."""
+
+    def __init__(self, project_run: str, *, run: Run, keep: Keep) -> None:
         self._proxy = portproxy_client.PortProxy(project_run)
+        self._run = run
+        self._keep = keep
         self._wanted: dict[str, list[portproxy_client.Wanted]] = {}  # by container
         self._applying = asyncio.Lock()
+        self._guard: socket.socket | None = None
+        self._since = 0.0
+        self._died_soon = False
 
-    async def publish(self, container: live.Live, pid: int, addresses: tuple[str, ...], run: Run) -> None:
+    async def publish(self, container: live.Live, pid: int, addresses: tuple[str, ...]) -> None:
         """Raises ``PortTaken`` or ``NetworkError``, and then none of the container's ports is published."""
         publications = ports.expand(container.record.ports)
         if not publications:
             return
         backend = types.Backend(container.id, pid, identity.process_start_time(pid) or 0, addresses)
         self._wanted[container.id] = [portproxy_client.Wanted(item, backend) for item in publications]
-        applied = await self._apply(run)
+        applied = await self._apply()
         refused = [error for wanted, error in applied.refused if wanted.backend.container_id == container.id]
         if refused:
-            await self.withdraw(container, run)
+            await self.withdraw(container)
             raise refused[0]
 
-    async def withdraw(self, container: live.Live, run: Run) -> None:
+    async def withdraw(self, container: live.Live) -> None:
         if self._wanted.pop(container.id, None) is not None:
-            await self._apply(run)
+            await self._apply()
 
-    async def _apply(self, run: Run) -> portproxy_client.Applied:
+    async def _apply(self) -> portproxy_client.Applied:
         # One at a time, each with the newest picture: the last one to go is never an old one.
         async with self._applying:
             wanted = [item for items in self._wanted.values() for item in items]
-            applied: portproxy_client.Applied = await run(self._proxy.apply, wanted)
+            applied: portproxy_client.Applied = await self._run(self._proxy.apply, wanted)
+            if wanted and self._guard is None:
+                await self._watch()
             return applied
 
-    def shut_down(self) -> None:
-        self._proxy.shutdown()
+    async def _watch(self) -> None:
+        self._since = time.monotonic()
+        try:
+            self._guard = await self._run(self._proxy.guard)
+        except OSError:
+            self._died()
+            return
+        asyncio.get_running_loop().add_reader(self._guard.fileno(), self._died)
+
+    def _died(self) -> None:
+        self._let_go()
+        if self._wanted:
+            again = self._died_soon
+            self._died_soon = time.monotonic() - self._since < _STEADY_SECONDS
+            self._keep(self._again(_AGAIN_SECONDS if again and self._died_soon else 0.0))
+
+    async def _again(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        await self._apply()
+
+    def _let_go(self) -> None:
+        if self._guard is not None:
+            asyncio.get_running_loop().remove_reader(self._guard.fileno())
+            self._guard.close()
+            self._guard = None
+
+    async def shut_down(self) -> None:
+        self._let_go()
+        await self._run(self._proxy.shutdown)

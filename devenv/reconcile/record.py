@@ -60,6 +60,7 @@ class Record:
     dns: dict[str, list[str]]  # servers, search, options
     logging: dict[str, str]
     hooks: dict[str, list[dict[str, Any]]]
+    auto_remove: bool = False  # `run --rm -d`: it goes when it has ended
     schema: int = SCHEMA
 
     @classmethod

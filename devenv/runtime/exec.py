@@ -5,6 +5,7 @@
       |                    | joins cgroups and namespaces       |
       |                    | fork (into the pid namespace) ---> | waits for A's end
       | <------ PID n -----+ _exit                              |
+      | GO ---------------------------------------------------> |  or B's word might come before A's
       | <-------------------------------- READY [+ pty master] -+
       |                                                         | drops its rights, execs
       | <-------------------------------- end of file, or FAILED
@@ -86,6 +87,7 @@ def _await(wire: socket.socket, first: int) -> Executed:
     pidfd = os.pidfd_open(pid)
     master = None
     try:
+        handshake.say(wire, handshake.Word.GO)
         message = handshake.expect(wire, handshake.Word.READY)
         master = message.fds[0] if message.fds else None
         failed = handshake.hear(wire)
@@ -159,6 +161,9 @@ def _join(
 
 
 def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool) -> NoReturn:
+    message = handshake.hear(wire)
+    if message is None or message.word is not handshake.Word.GO:
+        os._exit(1)
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     given = described.get("user")

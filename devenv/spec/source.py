@@ -159,6 +159,9 @@ def decode(data: bytes, *, shown: str) -> str:
 
 def _explain(error: yaml.MarkedYAMLError, line: str) -> tuple[str, str | None]:
     problem = error.problem or "it can't be read"
+    if "maximum nesting depth" in problem:
+        # A limit of libyaml's own, which its scanner may reach before its parser has shown us our 65th level.
+        return f"nested deeper than {DEEPEST} levels", None
     indentation = line[: len(line) - len(line.lstrip())]
     if "tab" in problem or ("\t" in indentation and "cannot start any token" in problem):
         return "a tab can't indent YAML", "indent with spaces"

@@ -202,7 +202,8 @@ def enter_user_namespace(where: paths.Paths) -> None:
 
 
 def _engines(where: paths.Paths) -> list[int]:
-    """Processes that live in this user's namespace: engines, and containers that outlived theirs."""
+    """Processes that live in this user's namespace: engines, and what outlived theirs (containers, netns holders)."""
+    from devenv.network import rootless
     from devenv.runtime import state
 
     found = []
@@ -217,6 +218,10 @@ def _engines(where: paths.Paths) -> list[int]:
         container = state.load(where.container(name))
         if container is not None and container.pid is not None and container.status in {"running", "paused"}:
             found.append(container.pid)
+    for name in _names(f"{where.run}/projects"):
+        holder = rootless.load(where.project_run(name))
+        if holder is not None and holder.process.alive():
+            found.append(holder.process.pid)
     return found
 
 

@@ -2,7 +2,8 @@
 
 Operations that change something are done one at a time. One that takes away (`down`, `stop`, `kill`, `rm`) does not
 wait for an `up` that is under way, perhaps for a dependency that never gets healthy: it interrupts it, which leaves
-what has begun finished and begins no more.
+what has begun finished and begins no more. What a killed supervisor had begun is finished as one more such operation,
+before all others; an `up` of the same services takes its place.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
 
 _TAKES_AWAY = frozenset({"down", "stop", "kill", "rm", "remove"})
+_STOPS = _TAKES_AWAY | {"restart"}
 _ALONGSIDE = frozenset({"run_start"})
+_RECOVERY = "up of a supervisor that was killed"
 
 
 class Operations:
     def __init__(self, engine: loop.Loop) -> None:
         self._loop = engine
+        self._open = asyncio.Event()
         self._turn = asyncio.Lock()
         self._current: tuple[str, asyncio.Task[Any]] | None = None
         self._handlers: dict[str, Callable[[Params, Send], Awaitable[Any]]] = {
@@ -45,14 +49,33 @@ class Operations:
             "remove": self._remove,
         }
 
+    def open(self) -> asyncio.Task[None] | None:
+        """Serve from now on. The task is what a killed supervisor had begun, if it had."""
+        unfinished = self._loop.unfinished()
+        task = None if unfinished is None else asyncio.create_task(self._recover(unfinished))
+        self._open.set()
+        return task
+
+    async def _recover(self, environment: desired.Environment) -> None:
+        async with self._turn:
+            task = asyncio.current_task()
+            assert task is not None
+            self._current = (_RECOVERY, task)
+            try:
+                await self._loop.recover(environment)
+            finally:
+                self._current = None
+
     async def perform(self, op: str, params: Params, send: Send) -> Any:
         handler = self._handlers.get(op)
         if handler is None:
             raise errors.UsageError(f"the supervisor knows no `{op}`")
-        await self._loop.ready.wait()
-        if op in _ALONGSIDE:
+        await self._open.wait()
+        # Whoever kills what is being stopped has waited long enough: the stop ends with the container.
+        kills = op == "kill" and self._current is not None and self._current[0] in _STOPS
+        if op in _ALONGSIDE or kills:
             return await handler(params, send)
-        await self._overtake(op, send)
+        await self._overtake(op, params, send)
         async with self._turn:
             task = asyncio.current_task()
             assert task is not None
@@ -62,11 +85,12 @@ class Operations:
             finally:
                 self._current = None
 
-    async def _overtake(self, op: str, send: Send) -> None:
+    async def _overtake(self, op: str, params: Params, send: Send) -> None:
         if self._current is None:
             return
         name, task = self._current
-        if op in _TAKES_AWAY and name not in _TAKES_AWAY:
+        replaces = op == "up" and name == _RECOVERY and self._covers_unfinished(params)
+        if replaces or (op in _TAKES_AWAY and name not in _TAKES_AWAY):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.wait({task})
@@ -75,6 +99,13 @@ class Operations:
             f"Project {self._loop.project.name}", events.Status.WARNING, "Waiting", details=f"for `{name}` to finish"
         )
         send({"event": waits.to_json()})
+
+    def _covers_unfinished(self, params: Params) -> bool:
+        unfinished = self._loop.unfinished()
+        services = (params.get("project") or {}).get("services") or {}
+        if unfinished is None or params.get("dry_run"):
+            return False
+        return set(unfinished.underway or ()) & set(services) <= set(params.get("services") or services)
 
     # -- up ----------------------------------------------------------------------------------------------------
 
@@ -299,11 +330,11 @@ class Operations:
             number=1,
             name=params.get("name") or f"{self._loop.project.name}-{name}-run-{suffix}",
             oneoff=True,
+            auto_remove=bool(params.get("auto_remove")),
             labels=dict(params.get("labels") or {}),
         )
         builder = mounts.Builder(changed, self._loop.containers.volumes)
         container = await self._loop.create_container(changed, wish, images[name], builder)
-        container.remove_at_end = bool(params.get("auto_remove"))
         try:
             await self._loop.make_process(container)
             if params.get("start", True):

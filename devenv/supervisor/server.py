@@ -62,6 +62,7 @@ class Server:
         self._operations = operations.Operations(self._loop)
         self._requests: set[asyncio.Task[None]] = set()
         self._idle: asyncio.TimerHandle | None = None
+        self._looked = False  # before it has looked at what is there, nothing seems to be
 
     async def run(self, ready: int | None) -> int:
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -75,6 +76,12 @@ class Server:
         if ready is not None:
             launch.tell(ready, {"ok": True})
         await self._loop.start()
+        self._looked = True
+        recovery = self._operations.open()
+        if recovery is not None:
+            self._loop.keep(recovery)
+            self._requests.add(recovery)
+            recovery.add_done_callback(self._recovered)
         self._consider_leaving()
         code = await self._finished
         # Whoever connects from now on is let down at once and asks for the next one; who is served, is served.
@@ -85,6 +92,10 @@ class Server:
         if code == 0:
             self._retract()
         return code
+
+    def _recovered(self, recovery: asyncio.Task[None]) -> None:
+        self._requests.discard(recovery)
+        self._consider_leaving()
 
     # -- being found --------------------------------------------------------------------------------------------
 
@@ -137,7 +148,7 @@ class Server:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._requests - {asyncio.current_task()}:
+        if not self._looked or self._requests - {asyncio.current_task()}:
             return
         if self._zygote_gone:
             argv = launch.argv(self._project, self._where)

@@ -214,12 +214,15 @@ class _Zygote:
                 os.close(descriptor)
 
     def _hung_up(self, pid: int) -> None:
-        """The caller went away (nothing but its end is ever read here): its command ends like at a hang-up."""
+        """The caller was killed (a signal that it outlives, it passes on; nothing but its end is ever read here).
+
+        So is its other half: at a SIGHUP an attached `up` would take the containers along.
+        """
         connection = self._workers.pop(pid)
         self._selector.unregister(connection)
         connection.close()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGHUP)
+            os.kill(pid, signal.SIGKILL)
 
     def _finish_worker(self, pid: int, code: int) -> None:
         connection = self._workers.pop(pid, None)

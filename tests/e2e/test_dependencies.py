@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import pathlib
 import time
@@ -119,7 +120,7 @@ def test_a_crash_loop_backs_off(devenv: runner.Devenv, project: projects.Project
     devenv("up", "-d")
     eventually(lambda: len(order(project)) >= 5, 15)
     times = [float(text) for text in order(project)]
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     # 0.1 s, doubled each time: the machine may add to a gap, never take from it.
     assert gaps[3] > gaps[0]
     assert gaps[3] >= 0.7
@@ -135,7 +136,11 @@ def test_on_failure_gives_up_after_its_number(devenv: runner.Devenv, project: pr
         """
         name: shop
         services:
-          bad: {image: "host:", command: [sh, -c, "echo x >>/s/order; exit 1"], volumes: [".:/s"], restart: "on-failure:2"}
+          bad:
+            image: "host:"
+            command: [sh, -c, "echo x >>/shared/order; exit 1"]
+            volumes: [".:/shared"]
+            restart: "on-failure:2"
           good: {image: "host:", command: ["true"], restart: on-failure}
         """
     )
