@@ -28,6 +28,7 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values["services"] = list(wishes.services)
     values["dry_run"] = wishes.dry_run or given.dry_run
     values["project"] = project.canonical
+    values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
     values["parallel"] = given.parallel
     return values

@@ -228,7 +228,7 @@ class Operations:
             volumes=bool(params.get("volumes")),
             remove_orphans=bool(params.get("remove_orphans")),
             timeout=params.get("timeout"),
-            known=None if self._loop.environment is None else frozenset(self._loop.environment.services),
+            known=_known(self._loop.environment),
         )
         if params.get("dry_run"):
             return {"operations": len(todo.operations), "plan": todo.to_text()}
@@ -368,6 +368,11 @@ class Operations:
                 await self._loop.stop_container(container, timeout=0.0)
                 await self._loop.remove_container(container, volumes=bool(params.get("volumes")))
         return {}
+
+
+def _known(environment: desired.Environment | None) -> frozenset[str] | None:
+    """The services of the spec, those of inactive profiles too: they may have been started by name."""
+    return None if environment is None else environment.disabled.union(environment.services)
 
 
 def _emitter(send: Send) -> Callable[[events.Event], None]:

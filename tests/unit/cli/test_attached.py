@@ -47,7 +47,7 @@ class Scene:
         monkeypatch.setattr(inventory, "load", lambda *_: self.containers())
         monkeypatch.setattr(operate, "ensure", lambda _: self.supervisor)
         where = paths.Paths(str(tmp_path / "data"), str(tmp_path / "run"))
-        spec = types.SimpleNamespace(services={"db": None, "web": None})
+        spec = types.SimpleNamespace(services={"db": None, "web": None}, disabled_services=[])
         project = identity.Project(support.PROJECT_ID, "shop", str(tmp_path))
         self.project = context.Loaded(project, where, spec, {"name": "shop"}, ())
 

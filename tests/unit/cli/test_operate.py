@@ -22,7 +22,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> support.Supervisor:
 @pytest.fixture
 def project(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> context.Loaded:
     where = paths.Paths(str(tmp_path / "data"), str(tmp_path / "run"))
-    spec = types.SimpleNamespace(services={"web": None, "db": None})
+    spec = types.SimpleNamespace(services={"web": None, "db": None}, disabled_services=["debug"])
     who = identity.Project(support.PROJECT_ID, "shop", str(tmp_path))
     loaded = context.Loaded(who, where, spec, {"name": "shop"}, ("devenv.yaml",))
     found = context.Found(who, where, ("web", "db"))
@@ -83,6 +83,7 @@ def test_up_asks_for(
     base = bringup.params(options.Globals(), project, bringup.Wishes())
     assert {key: value for key, value in params.items() if value != base[key]} == changed
     assert params["project"] == {"name": "shop"}
+    assert params["disabled"] == ["debug"]
 
 
 def test_events_go_to_stderr_and_the_plan_to_stdout(
