@@ -188,6 +188,15 @@ class Containers:
             if name.startswith(mine) and len(name) == len(mine[0]) + 64:
                 tree.remove(f"{folder}/{name}")
 
+    def sweep_files(self, made: Sequence[record.Record]) -> None:
+        """What a supervisor left that was killed as it wrote one of its files. ``state.json`` is the monitor's."""
+        for each in made:
+            for name in ("container.json", "config.json", "intent.json", "health.json"):
+                fs.remove_temporaries(f"{self.where.container(each.id)}/{name}")
+        fs.remove_temporaries(f"{self.where.project_data(self.project.id)}/desired.json")
+        for name in ("ports.json", "netns.json"):
+            fs.remove_temporaries(f"{self.where.project_run(self.project.id)}/{name}")
+
     def _hidden(self, kind: str, container_id: str) -> str:
         return f"{self.where.data}/containers/.{kind}-{self.project.id}-{container_id}"
 

@@ -87,7 +87,9 @@ class Loop:
         """Look at what is there and take it up."""
         self._events = asyncio.get_running_loop()
         await self.run(self.containers.sweep)
-        for made in await self.run(record.load_all, self.where, self.project.id):
+        records = await self.run(record.load_all, self.where, self.project.id)
+        await self.run(self.containers.sweep_files, records)
+        for made in records:
             self.live[made.id] = live.from_disk(self.where, made)
         self.environment = desired.load(self.where, self.project)
         self.keep(self._refresh_names())
