@@ -158,11 +158,18 @@ class Containers:
     def discard(self, made: record.Record, *, volumes: bool) -> None:
         """Remove a container that does not run, with its writable layer and logs; its anonymous volumes on request."""
         self.monitor.delete(made.id, force=True)
-        self.networks.release(made.id)
+        try:
+            self.networks.release(made.id)
+            released = True
+        except OSError:
+            # On a full disk nothing can be written before something is removed.
+            released = False
         trash = self._hidden("old", made.id)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.where.container(made.id), trash)
         tree.remove(trash)
+        if not released:
+            self.networks.release(made.id)
         if volumes:
             for name in made.anonymous_volumes:
                 self.volumes.remove(name)

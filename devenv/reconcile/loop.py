@@ -397,7 +397,11 @@ class Loop:
         # A stop that is part of a restart must not let a policy bring the container back meanwhile either.
         container.stopped_by_user = True
         if by_user:
-            record.set_stopped_by_user(self.where, container.id, stopped=True)
+            try:
+                record.set_stopped_by_user(self.where, container.id, stopped=True)
+            except OSError as exc:
+                # A full disk keeps nobody from stopping; only a next supervisor would not know of it.
+                _note(f"{container.record.name}: it can't be noted that it was stopped: {exc.strerror}")
 
     async def kill_container(self, container: live.Live, number: int, *, by_user: bool = True) -> None:
         self._intend_stop(container, by_user=by_user)

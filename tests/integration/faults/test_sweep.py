@@ -213,6 +213,7 @@ def all_faults(bench: Bench, operation: str, folder: pathlib.Path) -> list[fault
     ]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_sweep(bench: Bench, operation: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> None:
     every = all_faults(bench, operation, tmp_path)
