@@ -65,12 +65,15 @@ class Runtime:
         cgroup.freeze(_needed(folder), frozen=False)
 
     def oom_killed(self, folder: str, values: dict[str, Any]) -> bool:
-        path = _path(folder)
+        try:
+            path = _path(folder)
+        except OSError:
+            return False  # no descriptor left to look with: that must not keep the container from its end
         return bool(path) and cgroup.oom_kills(path) > 0
 
     def destroy(self, folder: str, values: dict[str, Any]) -> None:
-        path = _path(folder)
         try:
+            path = _path(folder)
             if path:
                 cgroup.destroy(path)
         except OSError as exc:
