@@ -20,7 +20,7 @@ import typer
 
 from devenv import errors
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
-from devenv.runtime import bundle, capabilities, handshake, state
+from devenv.runtime import bundle, capabilities, handshake
 from devenv.runtime import exec as runtime_exec
 from devenv.util import fs
 
@@ -122,7 +122,7 @@ def _own_user(config: dict[str, Any]) -> str:
 def _enter(
     container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
 ) -> runtime_exec.Executed:
-    return runtime_exec.exec_process(state.load(container.folder), process, stdio=stdio, tty=tty)
+    return runtime_exec.exec_process(container.folder, process, stdio=stdio, tty=tty)
 
 
 def _with_terminal(container: inventory.Container, process: dict[str, Any], *, interactive: bool) -> int:

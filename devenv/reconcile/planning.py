@@ -10,7 +10,7 @@ from devenv import errors
 from devenv.graph import edges, traversal
 from devenv.image import store as image_store
 from devenv.network import store as network_store
-from devenv.reconcile import convert, convert_network, desired, planner
+from devenv.reconcile import confinement, convert, convert_network, desired, planner
 
 Params = Mapping[str, Any]
 
@@ -138,7 +138,7 @@ def check(environment: desired.Environment) -> None:
     """Refuse what no container could be made of, before anything is touched."""
     for name in sorted(environment.services):
         try:
-            convert.security(environment.services[name])
+            confinement.check(name, environment.services[name], environment.directory)
             convert.grace_period(environment.services[name])
             convert.restart_policy(environment.services[name])
         except ValueError as exc:

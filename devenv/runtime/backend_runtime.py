@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, exec, signals, state
+from devenv.runtime import backend, cgroup, container, exec, signals
 from devenv.util import fs
 
 
@@ -34,8 +34,7 @@ class Runtime:
     def execute(
         self, folder: str, values: dict[str, Any], process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
     ) -> backend.Executed:
-        found = state.load(folder)
-        done = exec.exec_process(found, process, stdio=stdio, tty=tty)
+        done = exec.exec_process(folder, process, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:

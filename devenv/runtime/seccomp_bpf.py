@@ -89,7 +89,7 @@ def compile_policy(policy: rules.Policy) -> bytes:
         ranges = _ranges(policy, abi)
         if abi == "x86_64":
             ranges += _x32_ranges(policy)
-        section = writer.load(_NUMBER, writer.search(_merged(ranges)))
+        section = writer.load(_NUMBER, writer.search(ranges))
         at = writer.jump(JMP_JEQ_K, AUDIT_ARCH[abi], section, at)
     writer.load(_ARCHITECTURE, at)
     return writer.program()
@@ -98,48 +98,44 @@ def compile_policy(policy: rules.Policy) -> bytes:
 class _Range(NamedTuple):
     start: int
     outcome: Outcome
-    wide: bool = True  # compare all 64 bits of arguments
+    wide: bool  # compare all 64 bits of arguments
 
 
-def _ranges(policy: rules.Policy, abi: str) -> list[_Range]:
-    """By ascending first number; each goes up to the next."""
+def _ranges(policy: rules.Policy, abi: str, bit: int = 0) -> list[_Range]:
+    """By ascending first number, ``bit`` added to each; a range goes up to the next."""
     outcomes, newest = _outcomes(policy, abi)
+    permissive = policy.default & 0xFFFF0000 in {rules.ALLOW, rules.LOG, rules.TRACE}
+    beyond = policy.default if permissive or newest < 0 else _ENOSYS
     wide = abi in _HAS_64_BITS
-    found = [_Range(0, policy.default, wide)]
+    found: list[_Range] = []
+
+    def add(start: int, outcome: Outcome) -> None:
+        if not found or found[-1].outcome != outcome:
+            found.append(_Range(start | bit, outcome, wide))
+
+    def fill(start: int, end: int) -> None:
+        if start < end and start <= newest:
+            add(start, policy.default)
+        if newest + 1 < end:
+            add(max(start, newest + 1), beyond)
+
+    following = 0
     for number in sorted(outcomes):
-        found.append(_Range(number, outcomes[number], wide))
-        found.append(_Range(number + 1, policy.default, wide))
-    if newest >= 0 and policy.default & 0xFFFF0000 not in {rules.ALLOW, rules.LOG, rules.TRACE}:
-        position = next((i for i, each in enumerate(found) if each.start > newest), len(found))
-        found.insert(position, _Range(newest + 1, _ENOSYS, wide))
-        found[position + 1 :] = [
-            each if isinstance(each.outcome, tuple) or each.outcome != policy.default else each._replace(outcome=_ENOSYS)
-            for each in found[position + 1 :]
-        ]
+        fill(following, number)
+        add(number, outcomes[number])
+        following = number + 1
+    fill(following, 1 << 32)
     return found
 
 
 def _x32_ranges(policy: rules.Policy) -> list[_Range]:
-    if "x32" not in policy.abis:
-        return [
-            _Range(syscalls.X32_SYSCALL_BIT, rules.KILL_THREAD, wide=False),
-            _Range(_SKIPPED, policy.default, wide=False),
-        ]
-    return [each._replace(start=each.start | syscalls.X32_SYSCALL_BIT) for each in _ranges(policy, "x32")]
-
-
-def _merged(ranges: Sequence[_Range]) -> list[_Range]:
-    """Without those that end where they begin, and those that go on as the one before."""
-    found: list[_Range] = []
-    for each, following in zip(ranges, [*(r.start for r in ranges[1:]), 1 << 32], strict=True):
-        if each.start == following:
-            continue
-        before = found[-1] if found else None
-        if before is not None and before.outcome == each.outcome:
-            if before.wide == each.wide or not isinstance(each.outcome, tuple):
-                continue
-        found.append(each)
-    return found
+    """What x86-64's numbers go on with."""
+    if "x32" in policy.abis:
+        return _ranges(policy, "x32", syscalls.X32_SYSCALL_BIT)
+    return [
+        _Range(syscalls.X32_SYSCALL_BIT, rules.KILL_THREAD, wide=False),
+        _Range(_SKIPPED, policy.default, wide=False),
+    ]
 
 
 def _outcomes(policy: rules.Policy, abi: str) -> tuple[dict[int, Outcome], int]:
@@ -164,9 +160,7 @@ def _outcomes(policy: rules.Policy, abi: str) -> tuple[dict[int, Outcome], int]:
     return outcomes, newest
 
 
-def _targets(
-    rule: rules.Rule, abi: str, table: Mapping[str, int]
-) -> list[tuple[int, tuple[rules.Condition, ...]]]:
+def _targets(rule: rules.Rule, abi: str, table: Mapping[str, int]) -> list[tuple[int, tuple[rules.Condition, ...]]]:
     found = []
     for name in rule.names:
         number = table.get(name)
@@ -175,7 +169,7 @@ def _targets(
         if abi == "x86" and name in _MULTIPLEXED:
             # As libseccomp: the call's own first argument lies in memory, where no filter can look.
             through, which = _MULTIPLEXED[name]
-            rest = (condition for condition in rule.conditions if condition.index != 0)
+            rest = (condition for condition in rule.conditions if condition.argument != 0)
             found.append((table[through], (rules.Condition(0, "SCMP_CMP_EQ", which, 0), *rest)))
     return found
 
@@ -246,7 +240,7 @@ class _Writer:
         if operator in {"NE", "LT", "LE"}:
             operator = {"NE": "EQ", "LT": "GE", "LE": "GT"}[operator]
             yes, no = no, yes
-        low = _ARGUMENTS + 8 * condition.index
+        low = _ARGUMENTS + 8 * condition.argument
         if operator in {"EQ", "MASKED_EQ"}:
             mask, value = (1 << 64) - 1, condition.value
             if operator == "MASKED_EQ":

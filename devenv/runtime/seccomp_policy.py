@@ -89,9 +89,7 @@ _SYSTEM = """
 getrandom sysinfo uname
 """
 
-_ALLOWED = " ".join(
-    (_FILES, _DESCRIPTORS, _MEMORY, _SIGNALS, _PROCESSES, _IDENTITY, _TIME, _NETWORK, _SYSTEM)
-)
+_ALLOWED = " ".join((_FILES, _DESCRIPTORS, _MEMORY, _SIGNALS, _PROCESSES, _IDENTITY, _TIME, _NETWORK, _SYSTEM))
 
 # What each capability (capabilities(7)) brings back; capability -> calls.
 _WITH_CAPABILITY = {

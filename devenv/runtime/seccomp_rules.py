@@ -73,7 +73,7 @@ _FAMILIES = {"x86_64": ("x86_64", "x32", "x86"), "x86": ("x86",), "aarch64": ("a
 
 
 class Condition(NamedTuple):
-    index: int
+    argument: int
     operator: str
     value: int
     other: int  # what MASKED_EQ compares with; `value` is its mask
@@ -143,7 +143,7 @@ def _rules(entries: Iterable[Any], base: str) -> Iterable[Rule]:
             raise errors.ContainerError(f"`{where}names` has to name at least one system call")
         action = _action(entry, "action", "errnoRet", where)
         conditions = tuple(_conditions(entry.get("args") or (), where))
-        indices = [condition.index for condition in conditions]
+        indices = [condition.argument for condition in conditions]
         if len(set(indices)) < len(indices):
             # As in runc and crun: conditions on one argument are alternatives. Profiles written for them rely on it.
             for condition in conditions:

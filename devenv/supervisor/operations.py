@@ -15,7 +15,7 @@ from typing import Any
 
 from devenv import errors, events
 from devenv.image import store as image_store
-from devenv.reconcile import convert, desired, loop, making, mounts, plan, planner, planning, waiting
+from devenv.reconcile import confinement, convert, desired, loop, making, mounts, plan, planner, planning, waiting
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -155,6 +155,8 @@ class Operations:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
+            confined = confinement.notes(service, environment.directory)
+            unset += [f"service `{name}`: {text}" for text in confined]
             for text in [*convert.warnings(name, service), *unset]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
