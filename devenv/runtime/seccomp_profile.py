@@ -1,8 +1,8 @@
 """Docker's format for seccomp profiles: what a container gets depends on its capabilities, processor and kernel.
 
-A profile is the runtime-spec's ``linux.seccomp`` with three additions: ``archMap`` in place of ``architectures``, in each
-entry of ``syscalls`` the conditions ``includes`` and ``excludes`` (``caps``, ``arches``, ``minKernel``), and ``name`` as an
-older word for ``names``. ``resolve`` takes them out again: what is left goes into a ``config.json``.
+A profile is the runtime-spec's ``linux.seccomp`` with three additions: ``archMap`` in place of ``architectures``, the
+conditions ``includes`` and ``excludes`` (``caps``, ``arches``, ``minKernel``) in each entry of ``syscalls``, and ``name``
+as an older word for ``names``. ``resolve`` takes them out again: what is left goes into a ``config.json``.
 """
 
 from __future__ import annotations
