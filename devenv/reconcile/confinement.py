@@ -37,8 +37,7 @@ def check(name: str, service: convert.Service, directory: str) -> None:
     try:
         profile(service, directory)
     except errors.SpecError as exc:
-        exc.note = exc.note or f"`security_opt` of service `{name}` asks for it"
-        raise
+        raise errors.SpecError(f"service `{name}`: {exc.message}", hint=exc.hint) from exc
 
 
 def notes(service: convert.Service, directory: str) -> list[str]:

@@ -85,19 +85,24 @@ def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, in
 
 
 def _await(wire: socket.socket, first: int) -> Executed:
+    early: list[handshake.Message] = []
     try:
-        pid = int(handshake.expect(wire, handshake.Word.PID).values["pid"])
+        pid = _pid(wire, early)
     finally:
         os.waitpid(first, 0)
+
+    def hear() -> handshake.Message | None:
+        return early.pop(0) if early else handshake.hear(wire)
+
     pidfd = os.pidfd_open(pid)
     master = None
     try:
-        message = handshake.expect(wire, handshake.Word.READY)
+        message = handshake.check(hear(), handshake.Word.READY)
         master = message.fds[0] if message.fds else None
-        failed = handshake.hear(wire)
+        failed = hear()
         if failed is not None and failed.word is handshake.Word.LISTENER:
             seccomp.deliver(failed, pid=pid)
-            failed = handshake.hear(wire)
+            failed = hear()
         if failed is not None:
             raise handshake.failure(failed.values)
     except BaseException:
@@ -110,6 +115,18 @@ def _await(wire: socket.socket, first: int) -> Executed:
             os.waitpid(pid, 0)
         raise
     return Executed(pid, pidfd, master)
+
+
+def _pid(wire: socket.socket, early: list[handshake.Message]) -> int:
+    """What child A says. Child B may be quicker than it: what B says meanwhile is kept for later."""
+    while True:
+        message = handshake.hear(wire)
+        if message is not None and message.word is not handshake.Word.PID:
+            early.append(message)
+            continue
+        if message is None and early:
+            message = early[0]  # A itself has failed, and said so
+        return int(handshake.check(message, handshake.Word.PID).values["pid"])
 
 
 def _open_namespaces(pid: int) -> list[tuple[int, int]]:

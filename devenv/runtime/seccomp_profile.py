@@ -1,8 +1,8 @@
 """Docker's format for seccomp profiles: what a container gets depends on its capabilities, processor and kernel.
 
 A profile is the runtime-spec's ``linux.seccomp`` with three additions: ``archMap`` in place of ``architectures``, the
-conditions ``includes`` and ``excludes`` (``caps``, ``arches``, ``minKernel``) in each entry of ``syscalls``, and ``name``
-as an older word for ``names``. ``resolve`` takes them out again: what is left goes into a ``config.json``.
+conditions ``includes`` and ``excludes`` (``caps``, ``arches``, ``minKernel``) in each entry of ``syscalls``, and
+``name`` as an older word for ``names``. ``resolve`` takes them out again: what is left goes into a ``config.json``.
 """
 
 from __future__ import annotations
@@ -94,20 +94,13 @@ def read(path: str) -> tuple[Profile, tuple[str, ...]]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as exc:
-        lines = text.decode(errors="replace").splitlines()
-        raise errors.SpecError(
-            f"the seccomp profile is not JSON: {exc.msg}",
-            file=path,
-            line=exc.lineno,
-            column=exc.colno,
-            excerpt=lines[exc.lineno - 1] if exc.lineno <= len(lines) else None,
-        ) from exc
+        raise errors.SpecError(f"the seccomp profile `{path}` is not JSON: line {exc.lineno}: {exc.msg}") from exc
     except ValueError as exc:
-        raise errors.SpecError(f"the seccomp profile is not JSON: {exc}", file=path) from exc
+        raise errors.SpecError(f"the seccomp profile `{path}` is not JSON: {exc}") from exc
     try:
         profile = parse(data)
     except errors.ContainerError as exc:
-        raise errors.SpecError(f"the seccomp profile is wrong: {exc.message}", file=path, hint=exc.hint) from exc
+        raise errors.SpecError(f"the seccomp profile `{path}` is wrong: {exc.message}", hint=exc.hint) from exc
     unknown = {name for entry in profile.entries for name in entry.rule["names"]} - syscalls.names()
     return profile, tuple(sorted(unknown))
 

@@ -81,6 +81,7 @@ class Operations:
         environment = desired.from_json(
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
+        await self._loop.run(planning.check, environment)
         images = await self._images(environment, planning.needed(environment, params), send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)

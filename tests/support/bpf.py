@@ -33,7 +33,7 @@ class Program:
         for at, (code, yes, no, k) in enumerate(self.instructions):
             assert code in {0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06}, f"{at}: {code:#x}"
             if code == 0x20:
-                assert k % 4 == 0 and k < 64
+                assert k in range(0, 64, 4)
             elif code == 0x05:
                 assert at + 1 + k < length
             elif code & 7 == 5:

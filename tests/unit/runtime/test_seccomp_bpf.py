@@ -112,7 +112,9 @@ def test_all_actions() -> None:
 
 
 def test_what_is_newer_than_the_policy_is_enosys() -> None:
-    program = compiled(architectures=["SCMP_ARCH_X86", "SCMP_ARCH_X32"], syscalls=[allow("read", "statx", "faccessat2")])
+    program = compiled(
+        architectures=["SCMP_ARCH_X86", "SCMP_ARCH_X32"], syscalls=[allow("read", "statx", "faccessat2")]
+    )
     assert program.run(bpf.Call(438, X86_64)) == EPERM
     assert program.run(bpf.Call(439, X86_64)) == ALLOW
     for architecture, number in ((X86_64, 440), (X86_64, BIT | 440), (X86_64, 0x3FFFFFFF), (I386, 440), (I386, 9999)):

@@ -87,7 +87,7 @@ def _ours(architecture: str, kernel: tuple[int, int], held: frozenset[str]) -> b
 # What the conditions speak of, and what programs use.
 _FIRST_ARGUMENTS = bpf.edges(
     [0x8, 0x20000, 0x20008, 0xFFFFFFFF, 1, 2, 10, 16, 17, 38, 39, 40, 41, 45, 0x1200011, 0x3D0F00]
-    + [1 << bit for bit in range(0, 40)]
+    + [1 << bit for bit in range(40)]
     + [0x7E020000]
 )
 _CONDITIONAL = frozenset({"socket", "personality", "clone", "clone3"})
