@@ -11,7 +11,7 @@ from devenv.graph import edges, traversal
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.network import store as network_store
-from devenv.reconcile import convert, convert_network, desired, planner
+from devenv.reconcile import confinement, convert, convert_network, desired, planner
 
 Params = Mapping[str, Any]
 
@@ -141,7 +141,7 @@ def check(environment: desired.Environment, services: Sequence[str], scale: Mapp
     for name in sorted(services):
         service = environment.services[name]
         try:
-            convert.security(service)
+            confinement.check(name, service, environment.directory)
             convert.grace_period(service)
             convert.restart_policy(service)
             if not service.get("network_mode"):

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, exec, joining, signals, state
+from devenv.runtime import backend, cgroup, container, exec, joining, signals
 from devenv.util import fs
 
 
@@ -43,7 +43,7 @@ class Runtime:
             privileged=bool(process.get("privileged")),
             tty=tty,
         )
-        done = exec.exec_process(state.load(folder), described, stdio=stdio, tty=tty)
+        done = exec.exec_process(folder, described, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:

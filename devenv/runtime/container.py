@@ -13,7 +13,7 @@ import socket
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.runtime import cgroup, handshake, init
+from devenv.runtime import cgroup, handshake, init, seccomp
 from devenv.util import fs, identity
 
 
@@ -104,6 +104,9 @@ def start(created: Created) -> None:
         try:
             handshake.say(wire, handshake.Word.START)
             message = handshake.hear(wire)
+            if message is not None and message.word is handshake.Word.LISTENER:
+                seccomp.deliver(message, pid=created.pid)
+                message = handshake.hear(wire)
         except OSError as exc:
             raise errors.ContainerError("the container's first process is gone") from exc
         if message is not None:

@@ -10,7 +10,8 @@
        |                                                          |  mounts, pivots, sets itself up
        | <------------------------------- READY [+ pty's master] -+
        |                                                          |  waits: `create` is done
-       | START -------------------------------------------------> |  drops its rights, execs
+       | START -------------------------------------------------> |  drops its rights
+       | <--------------------------------- LISTENER + descriptor +  (only where its seccomp policy notifies)
        | <------------------------- end of file: it has executed -+
 
 Either child may say FAILED instead, with the step and the errno; then it is gone. A message out of turn is an error
@@ -34,6 +35,7 @@ class Word(Enum):
     GO = "go"
     READY = "ready"
     START = "start"
+    LISTENER = "listener"
     FAILED = "failed"
 
 
@@ -68,7 +70,11 @@ def hear(at: socket.socket) -> Message | None:
 
 def expect(at: socket.socket, word: Word) -> Message:
     """Raises ``ContainerError`` for what the child could not do, and for anything else than ``word``."""
-    message = hear(at)
+    return check(hear(at), word)
+
+
+def check(message: Message | None, word: Word) -> Message:
+    """``expect`` for a message that has been heard already."""
     if message is None:
         raise errors.ContainerError(f"the container's first process died before `{word.value}`")
     if message.word is Word.FAILED:

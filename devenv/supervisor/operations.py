@@ -17,7 +17,7 @@ from typing import Any
 from devenv import errors, events
 from devenv.image import store as image_store
 from devenv.network import hosts
-from devenv.reconcile import convert, desired, loop, making, mounts, plan, planner, planning, waiting
+from devenv.reconcile import confinement, convert, desired, loop, making, mounts, plan, planner, planning, waiting
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -114,7 +114,7 @@ class Operations:
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
         names, options = planning.needed(environment, params), planning.options(params)
-        planning.check(environment, names, options.scale)
+        await self._loop.run(planning.check, environment, names, options.scale)
         images = await self._images(environment, names, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
@@ -188,6 +188,8 @@ class Operations:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
+            confined = confinement.notes(service, environment.directory)
+            unset += [f"service `{name}`: {text}" for text in confined]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
