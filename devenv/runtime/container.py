@@ -39,7 +39,8 @@ def create(
         plan = init.Plan(bundle_dir, config, stdio, cgroups=folders)
         return _fork(plan)
     except BaseException as exc:
-        cgroup.destroy(path)
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            cgroup.destroy(path)
         if isinstance(exc, OSError):
             raise errors.ContainerError(f"{exc.filename or 'the container'}: {exc.strerror}") from exc
         raise

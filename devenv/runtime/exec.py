@@ -68,20 +68,18 @@ def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, in
     seal = seccomp.prepare(config, container_id=target.id, bundle=folder, pid=target.pid)
     linux_process.prctl(linux_process.PR_SET_CHILD_SUBREAPER, 1)
     folders = cgroup.of_process(target.pid)
-    spaces = _open_namespaces(target.pid)
-    ours, theirs = handshake.pair()
-    try:
-        first = os.fork()
-        if first == 0:
-            try:
-                _join(spaces, folders, described, theirs, seal, stdio=stdio, tty=tty)
-            finally:
-                os._exit(1)
-    finally:
-        theirs.close()
-        for descriptor, _ in spaces:
-            os.close(descriptor)
-    with ours:
+    with contextlib.ExitStack() as kept:
+        with contextlib.ExitStack() as passed:
+            spaces = _open_namespaces(target.pid, passed)
+            ours, theirs = handshake.pair()
+            kept.enter_context(ours)
+            passed.enter_context(theirs)
+            first = os.fork()
+            if first == 0:
+                try:
+                    _join(spaces, folders, described, theirs, seal, stdio=stdio, tty=tty)
+                finally:
+                    os._exit(1)
         return _await(ours, first)
 
 
@@ -114,17 +112,19 @@ def _await(wire: socket.socket, first: int) -> Executed:
     return Executed(pid, pidfd, master)
 
 
-def _open_namespaces(pid: int) -> list[tuple[int, int]]:
-    """Those that are not ours already: joining one's own user namespace is an error (setns(2))."""
+def _open_namespaces(pid: int, passed: contextlib.ExitStack) -> list[tuple[int, int]]:
+    """Those that are not ours already: joining one's own user namespace is an error (setns(2)).
+
+    ``passed`` closes them.
+    """
     found = []
     for name, flag in _NAMESPACES:
         try:
             descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as exc:
             raise errors.ContainerError("the container has just ended") from exc
-        if os.fstat(descriptor).st_ino == os.stat(f"/proc/self/ns/{name}").st_ino:
-            os.close(descriptor)
-        else:
+        passed.callback(os.close, descriptor)
+        if os.fstat(descriptor).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
             found.append((descriptor, flag))
     return found
 

@@ -70,11 +70,7 @@ def hear(at: socket.socket) -> Message | None:
 
 def expect(at: socket.socket, word: Word) -> Message:
     """Raises ``ContainerError`` for what the child could not do, and for anything else than ``word``."""
-    return check(hear(at), word)
-
-
-def check(message: Message | None, word: Word) -> Message:
-    """``expect`` for a message that has been heard already."""
+    message = hear(at)
     if message is None:
         raise errors.ContainerError(f"the container's first process died before `{word.value}`")
     if message.word is Word.FAILED:
