@@ -12,6 +12,9 @@ _OPERATORS = {f"SCMP_CMP_{name}": number for number, name in enumerate("NE LT LE
 _TOKENS = {"x86_64": 0xC000003E, "x86": 0x40000003, "x32": 0x4000003E, "aarch64": 0xC00000B7, "arm": 0x40000028}
 
 
+SCMP_FLTATR_CTL_OPTIMIZE = 8  # 2 is a binary tree
+
+
 class scmp_arg_cmp(ctypes.Structure):
     _fields_ = (
         ("arg", ctypes.c_uint),
@@ -30,6 +33,7 @@ def load() -> ctypes.CDLL | None:
     library.seccomp_init.argtypes = (ctypes.c_uint32,)
     for function in (library.seccomp_arch_add, library.seccomp_arch_remove):
         function.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
+    library.seccomp_attr_set.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32)
     library.seccomp_syscall_resolve_name.argtypes = (ctypes.c_char_p,)
     library.seccomp_rule_add_array.argtypes = (
         ctypes.c_void_p,
@@ -51,6 +55,8 @@ def compile_policy(library: ctypes.CDLL, policy: seccomp_rules.Policy) -> bytes:
     """As runc drives it, without its addition for new numbers."""
     context = library.seccomp_init(policy.default)
     try:
+        if sum(len(rule.names) for rule in policy.rules) > 32:
+            assert library.seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0
         for abi in policy.abis[1:]:
             assert library.seccomp_arch_add(context, _TOKENS[abi]) == 0
         for rule in policy.rules:

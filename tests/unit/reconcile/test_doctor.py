@@ -153,6 +153,15 @@ def test_disk_space(left: tuple[float, float], status: str) -> None:
     assert check.status == status
 
 
+def test_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.seccomp(doctor.Machine()).status == "ok"
+    without = doctor.seccomp(Described(problem=OSError(38, "Function not implemented")))
+    assert (without.status, "every system call" in without.found) == ("warn", True)
+    assert "CONFIG_SECCOMP_FILTER" in without.fix
+    monkeypatch.setattr(Described, "architecture", lambda _: None)
+    assert "no table" in doctor.seccomp(Described()).found
+
+
 def test_cgroups() -> None:
     two = Described({"/sys/fs/cgroup/cgroup.controllers": "cpu memory"}, mounts={"/sys/fs/cgroup": "cgroup2"})
     assert doctor.cgroups(two).found == "version 2, controllers: cpu memory"
