@@ -17,7 +17,7 @@ from typing import Any
 from devenv import errors, events
 from devenv.image import store as image_store
 from devenv.network import hosts
-from devenv.reconcile import convert, desired, loop, making, mounts, plan, planner, planning, waiting
+from devenv.reconcile import checking, convert, desired, loop, making, mounts, plan, planner, planning, waiting
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -114,7 +114,7 @@ class Operations:
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
         names, options = planning.needed(environment, params), planning.options(params)
-        planning.check(environment, names, options.scale)
+        checking.check(environment, names, options.scale)
         images = await self._images(environment, names, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
@@ -320,6 +320,7 @@ class Operations:
         name = str(params["service"])
         if not params.get("no_deps") and environment.services[name].get("depends_on"):
             await self._up({**params, "services": list(environment.services[name]["depends_on"])}, send)
+        checking.check(planning.one_off(environment, name, params), [name], {name: 1})
         images = await self._images(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
