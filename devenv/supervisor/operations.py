@@ -140,6 +140,8 @@ class Operations:
             outcome.raise_first()
         else:
             self._loop.environment = environment
+            if not params.get("silent"):
+                self._say_running(names, send)
         if params.get("wait") and not params.get("no_start"):
             await self._wait_ready(names, params.get("wait_timeout"))
         answer["containers"] = [
@@ -190,6 +192,14 @@ class Operations:
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
+                send({"event": event.to_json()})
+
+    def _say_running(self, services: list[str], send: Send) -> None:
+        """Nothing had to be done: what runs already is the answer."""
+        for item in (item for name in services for item in self._loop.of_service(name)):
+            if item.runs:
+                title = f"Container {item.record.name}"
+                event = self._loop.event(title, events.Status.DONE, "Running", service=item.record.service)
                 send({"event": event.to_json()})
 
     def _unreachable(self, name: str, service: convert.Service) -> list[str]:
@@ -319,7 +329,8 @@ class Operations:
         )
         name = str(params["service"])
         if not params.get("no_deps") and environment.services[name].get("depends_on"):
-            await self._up({**params, "services": list(environment.services[name]["depends_on"])}, send)
+            needed = list(environment.services[name]["depends_on"])
+            await self._up({**params, "services": needed, "silent": True}, send)
         checking.check(planning.one_off(environment, name, params), [name], {name: 1})
         images = await self._images(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
