@@ -20,7 +20,7 @@ import typer
 from devenv import errors
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
 from devenv.runtime import exec as runtime_exec
-from devenv.runtime import handshake, joining, state
+from devenv.runtime import handshake, joining
 from devenv.util import fs
 
 _RUNNING = frozenset({"running"})
@@ -82,7 +82,7 @@ def read_bundle(container: inventory.Container) -> dict[str, Any]:
 def _enter(
     container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
 ) -> runtime_exec.Executed:
-    return runtime_exec.exec_process(state.load(container.folder), process, stdio=stdio, tty=tty)
+    return runtime_exec.exec_process(container.folder, process, stdio=stdio, tty=tty)
 
 
 def _with_terminal(container: inventory.Container, process: dict[str, Any], *, interactive: bool) -> int:

@@ -1,6 +1,6 @@
 """What the grammar allows and no container could ever be made of: refused before anything is touched.
 
-Docker leaves these to its daemon, which says so in the middle of an `up`. Pure.
+Docker leaves these to its daemon, which says so in the middle of an `up`. Reads nothing but profiles that are named.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from devenv import errors
 from devenv.network import hosts, ports
-from devenv.reconcile import convert, convert_network, desired
+from devenv.reconcile import confinement, convert, convert_network, desired
 from devenv.runtime import capabilities, logwriter, resources, signals
 
 # What a service shares: the words that are no service or container.
@@ -33,19 +33,20 @@ _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 def check(environment: desired.Environment, services: Sequence[str], scale: Mapping[str, int]) -> None:
     """Raises ``SpecError`` for the first of them; for ports that clash ``NetworkError``."""
     for name in sorted(services):
-        for problem in _problems(environment, environment.services[name]):
+        for problem in _problems(environment, name):
             raise errors.SpecError(f"service `{name}`: {problem}")
     _check_ports(environment, services, scale)
 
 
-def _problems(environment: desired.Environment, service: convert.Service) -> Iterator[str]:
+def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
+    service = environment.services[name]
     yield from _modes(service)
     yield from _places(service)
     yield from _limits(service)
     yield from _words(service)
     yield from _addresses(service)
     try:
-        convert.security(service)
+        confinement.check(name, service, environment.directory)
         convert.restart_policy(service)
         convert.grace_period(service)
         yield from _memory(convert.resources(service))

@@ -177,11 +177,18 @@ class Containers:
     def discard(self, made: record.Record, *, volumes: bool) -> None:
         """Remove a container that does not run, with its writable layer and logs; its anonymous volumes on request."""
         self.monitor.delete(made.id, force=True)
-        self.networks.release(made.id)
+        try:
+            self.networks.release(made.id)
+            released = True
+        except OSError:
+            # On a full disk nothing can be written before something is removed.
+            released = False
         trash = self._hidden("old", made.id)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.where.container(made.id), trash)
         tree.remove(trash)
+        if not released:
+            self.networks.release(made.id)
         if volumes:
             for name in made.anonymous_volumes:
                 self.volumes.remove(name)
@@ -206,6 +213,15 @@ class Containers:
             # Another project's id may begin like ours; the 64 digits after it settle whose it is.
             if name.startswith(mine) and len(name) == len(mine[0]) + 64:
                 tree.remove(f"{folder}/{name}")
+
+    def sweep_files(self, made: Sequence[record.Record]) -> None:
+        """What a supervisor left that was killed as it wrote one of its files. ``state.json`` is the monitor's."""
+        for each in made:
+            for name in ("container.json", "config.json", "intent.json", "health.json"):
+                fs.remove_temporaries(f"{self.where.container(each.id)}/{name}")
+        fs.remove_temporaries(f"{self.where.project_data(self.project.id)}/desired.json")
+        for name in ("ports.json", "netns.json"):
+            fs.remove_temporaries(f"{self.where.project_run(self.project.id)}/{name}")
 
     def _hidden(self, kind: str, container_id: str) -> str:
         return f"{self.where.data}/containers/.{kind}-{self.project.id}-{container_id}"

@@ -189,24 +189,30 @@ def rlimits(service: Service) -> dict[str, tuple[int, int]]:
     return found
 
 
+UNCONFINED = "unconfined"
+
+
 class Security(NamedTuple):
     no_new_privileges: bool
     unmask: bool
+    seccomp: str  # a file with a profile, or UNCONFINED; empty for the default
     notes: tuple[str, ...]
 
 
 def security(service: Service) -> Security:
     """`security_opt`, whose separators are `:` and `=` alike. Stricter than Docker: no_new_privs unless asked off."""
-    no_new_privileges, unmask, notes = not service.get("privileged"), False, []
+    no_new_privileges, unmask, seccomp, notes = not service.get("privileged"), False, "", []
     for option in service.get("security_opt") or []:
         name, _, value = option.replace("=", ":", 1).partition(":")
         if name == "no-new-privileges":
             no_new_privileges = value != "false"
-        elif name == "systempaths" and value == "unconfined":
+        elif name == "systempaths" and value == UNCONFINED:
             unmask = True
-        elif (name, value) not in {("seccomp", "unconfined"), ("apparmor", "unconfined"), ("label", "disable")}:
+        elif name == "seccomp" and value:
+            seccomp = "" if value == "builtin" else value
+        elif (name, value) not in {("apparmor", UNCONFINED), ("label", "disable")}:
             notes.append(f"`security_opt: {option}` is understood but not effective yet")
-    return Security(no_new_privileges, unmask, tuple(notes))
+    return Security(no_new_privileges, unmask, seccomp, tuple(notes))
 
 
 def tmpfs_mounts(service: Service) -> list[bundle.Mount]:

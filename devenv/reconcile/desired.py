@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
-from devenv.reconcile import convert
+from devenv.reconcile import confinement, convert
 from devenv.util import fs, identity, paths
 
 # Attributes that say when, whether or how often a service runs, not what its containers are.
@@ -112,6 +112,9 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
     parts["image"] = image_id
     deploy = service.get("deploy") or {}
     parts.update({f"deploy.{part}": deploy[part] for part in _PARTS_OF_DEPLOY if deploy.get(part)})
+    profile = confinement.digest(service, environment.directory)
+    if profile:
+        parts["security_opt"] = [service["security_opt"], profile]
     for kind in ("configs", "secrets"):
         if service.get(kind):
             contents = {use["source"]: _content_digest(environment, kind, use["source"]) for use in service[kind]}

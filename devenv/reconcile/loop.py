@@ -87,7 +87,9 @@ class Loop:
         """Look at what is there and take it up."""
         self._events = asyncio.get_running_loop()
         await self.run(self.containers.sweep)
-        for made in await self.run(record.load_all, self.where, self.project.id):
+        records = await self.run(record.load_all, self.where, self.project.id)
+        await self.run(self.containers.sweep_files, records)
+        for made in records:
             self.live[made.id] = live.from_disk(self.where, made)
         self.environment = desired.load(self.where, self.project)
         self.keep(self._refresh_names())
@@ -399,7 +401,11 @@ class Loop:
         # A stop that is part of a restart must not let a policy bring the container back meanwhile either.
         container.stopped_by_user = True
         if by_user:
-            record.set_stopped_by_user(self.where, container.id, stopped=True)
+            try:
+                record.set_stopped_by_user(self.where, container.id, stopped=True)
+            except OSError as exc:
+                # A full disk keeps nobody from stopping; only a next supervisor would not know of it.
+                _note(f"{container.record.name}: it can't be noted that it was stopped: {exc.strerror}")
 
     async def kill_container(self, container: live.Live, number: int, *, by_user: bool = True) -> None:
         self._intend_stop(container, by_user=by_user)

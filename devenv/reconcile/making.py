@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from devenv.image import store as image_store
 from devenv.network import ports
-from devenv.reconcile import convert, convert_network, desired, mounts, record
+from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record
 from devenv.runtime import bundle, cgroup, resources
 from devenv.util import identity, paths
 
@@ -102,7 +102,10 @@ def make(
     )
     # A port range that doesn't fit is said now, before anything is made.
     ports.expand(made.ports)
-    return Made(made, _options(service, image, made=made, process=process, laid=laid, folder=folder), laid.files)
+    options = _options(
+        service, image, made=made, process=process, laid=laid, folder=folder, directory=environment.directory
+    )
+    return Made(made, options, laid.files)
 
 
 def _listed(value: Any) -> list[str]:
@@ -119,6 +122,7 @@ def _options(
     process: convert.Process,
     laid: mounts.Mounts,
     folder: str,
+    directory: str,
 ) -> bundle.Options:
     security = convert.security(service)
     return bundle.Options(
@@ -138,6 +142,7 @@ def _options(
         privileged=bool(service.get("privileged")),
         no_new_privileges=security.no_new_privileges,
         unmask=security.unmask,
+        seccomp=confinement.profile(service, directory),
         rlimits=convert.rlimits(service),
         sysctls={name: str(value) for name, value in (service.get("sysctls") or {}).items()},
         network=_namespace(service.get("network_mode"), "net"),

@@ -16,7 +16,8 @@ import struct
 import subprocess
 from collections.abc import Callable
 
-from devenv.linux import mount, namespace
+from devenv.linux import mount, namespace, process
+from devenv.linux import seccomp as linux_seccomp
 
 _TIMEOUT = 5.0
 _ALL = (
@@ -161,3 +162,9 @@ def id_ranges(uid_range: tuple[int, int], gid_range: tuple[int, int]) -> OSError
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     return None
+
+
+def seccomp() -> None:
+    """Load a filter that allows everything."""
+    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
+    linux_seccomp.set_mode_filter(struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000))

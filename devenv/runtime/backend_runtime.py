@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, exec, joining, signals, state
+from devenv.runtime import backend, cgroup, container, exec, joining, signals
 from devenv.util import fs
 
 
@@ -43,7 +43,7 @@ class Runtime:
             privileged=bool(process.get("privileged")),
             tty=tty,
         )
-        done = exec.exec_process(state.load(folder), described, stdio=stdio, tty=tty)
+        done = exec.exec_process(folder, described, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:
@@ -65,12 +65,15 @@ class Runtime:
         cgroup.freeze(_needed(folder), frozen=False)
 
     def oom_killed(self, folder: str, values: dict[str, Any]) -> bool:
-        path = _path(folder)
+        try:
+            path = _path(folder)
+        except OSError:
+            return False  # no descriptor left to look with: that must not keep the container from its end
         return bool(path) and cgroup.oom_kills(path) > 0
 
     def destroy(self, folder: str, values: dict[str, Any]) -> None:
-        path = _path(folder)
         try:
+            path = _path(folder)
             if path:
                 cgroup.destroy(path)
         except OSError as exc:

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from devenv.runtime import capabilities, resources
+
+if TYPE_CHECKING:
+    from devenv.runtime import seccomp_profile
 
 ROOTFS = "dev.devenv.rootfs"
 USER = "dev.devenv.user"
@@ -84,6 +87,8 @@ class Options(NamedTuple):
     privileged: bool = False
     no_new_privileges: bool = True
     unmask: bool = False
+    # None for no filter of system calls. The default is none for a privileged container, as Docker has it.
+    seccomp: seccomp_profile.Profile | Literal["default"] | None = "default"
     rlimits: Mapping[str, tuple[int, int]] = {}  # nofile -> soft, hard; -1 for no limit
     sysctls: Mapping[str, str] = {}
     network: str = ""  # "" for a new namespace, host, or the path of one
@@ -138,6 +143,9 @@ def build(options: Options) -> dict[str, Any]:
         "readonlyPaths": list(READONLY) if masks else [],
         "rootfsPropagation": "rprivate",
     }
+    seccomp = _seccomp(options, names)
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
     config: dict[str, Any] = {
         "ociVersion": "1.2.1",
         "process": process,
@@ -151,6 +159,17 @@ def build(options: Options) -> dict[str, Any]:
     if options.domainname:
         config["domainname"] = options.domainname
     return config
+
+
+def _seccomp(options: Options, capabilities: list[str]) -> dict[str, Any] | None:
+    # Here and not above: the monitor imports this module, and writes no bundles.
+    from devenv.runtime import seccomp_policy, seccomp_profile
+
+    profile = options.seccomp
+    if profile == "default":
+        profile = None if options.privileged else seccomp_policy.DEFAULT
+    target = seccomp_profile.target(capabilities)
+    return None if profile is None or target is None else profile.resolve(target)
 
 
 def _namespaces(options: Options) -> list[dict[str, str]]:

@@ -358,21 +358,39 @@ def oom_kills(path: str) -> int:
 
 def destroy(path: str) -> None:
     """Kill what is left in the container's cgroups and remove them, with the project's when it is the last."""
+    # Everywhere, first: a process that one hierarchy has frozen doesn't die in any.
+    for folder in folders(path):
+        for here, _, _ in os.walk(folder):
+            _thaw(here)
+    stays: OSError | None = None
     for base in place().hierarchies.values():
         folder = f"{base}/{path}"
         if not os.path.isdir(folder):
             continue
         for here, _, _ in os.walk(folder, topdown=False):
-            _remove(here)
+            try:
+                _remove(here)
+            except OSError as exc:
+                stays = exc
         while (folder := os.path.dirname(folder)) != base:
             try:
                 os.rmdir(folder)
             except OSError:
                 break
+    if stays is not None:
+        raise stays
+
+
+def _thaw(folder: str) -> None:
+    for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        try:
+            write(f"{folder}/{file}", word)
+        except OSError:
+            continue  # not a hierarchy that can freeze
 
 
 def _remove(folder: str) -> None:
-    """A cgroup stays busy for a moment after its last process has gone."""
+    """A cgroup stays busy for a moment after its last process has gone. Raises ``OSError`` for one that stays."""
     for attempt in range(200):
         try:
             os.rmdir(folder)
@@ -381,7 +399,7 @@ def _remove(folder: str) -> None:
             return
         except OSError as exc:
             if exc.errno != errno.EBUSY:
-                return
+                raise
         if attempt % 20 == 0:
             with open(f"{folder}/cgroup.procs") as file:
                 for pid in file.read().split():
@@ -390,3 +408,4 @@ def _remove(folder: str) -> None:
                     except ProcessLookupError:
                         continue
         time.sleep(0.001)
+    raise OSError(errno.EBUSY, "its processes do not end", folder)

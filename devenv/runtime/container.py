@@ -13,7 +13,7 @@ import socket
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.runtime import cgroup, handshake, init
+from devenv.runtime import cgroup, handshake, init, seccomp
 from devenv.util import fs, identity
 
 
@@ -39,7 +39,8 @@ def create(
         plan = init.Plan(bundle_dir, config, stdio, cgroups=folders)
         return _fork(plan)
     except BaseException as exc:
-        cgroup.destroy(path)
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            cgroup.destroy(path)
         if isinstance(exc, OSError):
             raise errors.ContainerError(f"{exc.filename or 'the container'}: {exc.strerror}") from exc
         raise
@@ -104,6 +105,9 @@ def start(created: Created) -> None:
         try:
             handshake.say(wire, handshake.Word.START)
             message = handshake.hear(wire)
+            if message is not None and message.word is handshake.Word.LISTENER:
+                seccomp.deliver(message, pid=created.pid)
+                message = handshake.hear(wire)
         except OSError as exc:
             raise errors.ContainerError("the container's first process is gone") from exc
         if message is not None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import socket
@@ -28,7 +29,8 @@ from typing import Any, NamedTuple, NoReturn
 from devenv import errors
 from devenv.linux import namespace, openat2
 from devenv.linux import process as linux_process
-from devenv.runtime import cgroup, handshake, init, process, rootfs, state, user
+from devenv.runtime import cgroup, handshake, init, process, rootfs, seccomp, state, user
+from devenv.util import fs
 
 # In this order: the first gives the right to join the others, the last takes the host's files away.
 _NAMESPACES = (
@@ -48,34 +50,36 @@ class Executed(NamedTuple):
     tty_master_fd: int | None
 
 
-def exec_process(
-    target: state.State | None, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False
-) -> Executed:
-    """``described`` is an OCI process object as ``joining`` makes them: ``user`` may be a string, ``"name:group"``.
+def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False) -> Executed:
+    """``folder`` is the container's; ``described`` an OCI process object as ``joining`` makes them.
 
     Raises ``ContainerError``; ``handshake.CommandError`` for a command that can't be run, with the exit code that a
     shell would give it.
     """
+    target = state.load(folder)
     if target is None or target.pid is None or target.status not in {"running", "paused"}:
         raise errors.ContainerError("the container is not running", hint="start it with `devenv start`")
     if target.status == "paused":
         raise errors.ContainerError("the container is paused", hint="let it go on with `devenv unpause`")
+    config = fs.read_json(f"{folder}/config.json")
+    if not isinstance(config, dict):
+        # It says how the process is to be confined.
+        raise errors.ContainerError(f"container `{target.id[:12]}` has no readable `config.json`")
+    seal = seccomp.prepare(config, container_id=target.id, bundle=folder, pid=target.pid)
     linux_process.prctl(linux_process.PR_SET_CHILD_SUBREAPER, 1)
     folders = cgroup.of_process(target.pid)
-    spaces = _open_namespaces(target.pid)
-    ours, theirs = handshake.pair()
-    try:
-        first = os.fork()
-        if first == 0:
-            try:
-                _join(spaces, folders, described, theirs, stdio=stdio, tty=tty)
-            finally:
-                os._exit(1)
-    finally:
-        theirs.close()
-        for descriptor, _ in spaces:
-            os.close(descriptor)
-    with ours:
+    with contextlib.ExitStack() as kept:
+        with contextlib.ExitStack() as passed:
+            spaces = _open_namespaces(target.pid, passed)
+            ours, theirs = handshake.pair()
+            kept.enter_context(ours)
+            passed.enter_context(theirs)
+            first = os.fork()
+            if first == 0:
+                try:
+                    _join(spaces, folders, described, theirs, seal, stdio=stdio, tty=tty)
+                finally:
+                    os._exit(1)
         return _await(ours, first)
 
 
@@ -91,6 +95,9 @@ def _await(wire: socket.socket, first: int) -> Executed:
         message = handshake.expect(wire, handshake.Word.READY)
         master = message.fds[0] if message.fds else None
         failed = handshake.hear(wire)
+        if failed is not None and failed.word is handshake.Word.LISTENER:
+            seccomp.deliver(failed, pid=pid)
+            failed = handshake.hear(wire)
         if failed is not None:
             raise handshake.failure(failed.values)
     except BaseException:
@@ -105,17 +112,19 @@ def _await(wire: socket.socket, first: int) -> Executed:
     return Executed(pid, pidfd, master)
 
 
-def _open_namespaces(pid: int) -> list[tuple[int, int]]:
-    """Those that are not ours already: joining one's own user namespace is an error (setns(2))."""
+def _open_namespaces(pid: int, passed: contextlib.ExitStack) -> list[tuple[int, int]]:
+    """Those that are not ours already: joining one's own user namespace is an error (setns(2)).
+
+    ``passed`` closes them.
+    """
     found = []
     for name, flag in _NAMESPACES:
         try:
             descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as exc:
             raise errors.ContainerError("the container has just ended") from exc
-        if os.fstat(descriptor).st_ino == os.stat(f"/proc/self/ns/{name}").st_ino:
-            os.close(descriptor)
-        else:
+        passed.callback(os.close, descriptor)
+        if os.fstat(descriptor).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
             found.append((descriptor, flag))
     return found
 
@@ -125,6 +134,7 @@ def _join(
     folders: list[str],
     described: dict[str, Any],
     wire: socket.socket,
+    seal: seccomp.Seal | None,
     *,
     stdio: tuple[int, int, int],
     tty: bool,
@@ -154,13 +164,13 @@ def _join(
         os.close(tell)
         os.read(told, 1)
         os.close(told)
-        _become(described, wire, tty=tty)
+        _become(described, wire, seal, tty=tty)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         init.give_up(wire, exc)
     os._exit(1)
 
 
-def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool) -> NoReturn:
+def _become(described: dict[str, Any], wire: socket.socket, seal: seccomp.Seal | None, *, tty: bool) -> NoReturn:
     message = handshake.hear(wire)
     if message is None or message.word is not handshake.Word.GO:
         os._exit(1)
@@ -180,7 +190,7 @@ def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool) -> NoR
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
-    process.become(who, described)
+    process.become(who, described, functools.partial(seccomp.load, seal, wire))
     try:
         process.execute(list(described["args"]), env)
     except OSError as exc:

@@ -15,6 +15,7 @@ Standard input is one of
 from __future__ import annotations
 
 import os
+import stat
 from typing import NamedTuple
 
 STREAMS = ("stdout", "stderr")
@@ -74,6 +75,23 @@ def reopen(run_dir: str) -> dict[str, int]:
             found[name] = os.open(path(run_dir, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue
+    return found
+
+
+def reopen_of(pid: int) -> dict[str, int]:
+    """As ``reopen``, when somebody has removed the names: from the container's own descriptors, if they are pipes."""
+    found = {}
+    for number, name in enumerate(STREAMS, start=1):
+        try:
+            held = os.open(f"/proc/{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            # What a container has put there instead is not opened.
+            if stat.S_ISFIFO(os.fstat(held).st_mode):
+                found[name] = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(held)
     return found
 
 

@@ -10,7 +10,8 @@
        |                                                          |  mounts, pivots, sets itself up
        | <------------------------------- READY [+ pty's master] -+
        |                                                          |  waits: `create` is done
-       | START -------------------------------------------------> |  drops its rights, execs
+       | START -------------------------------------------------> |  drops its rights
+       | <--------------------------------- LISTENER + descriptor +  (only where its seccomp policy notifies)
        | <------------------------- end of file: it has executed -+
 
 Either child may say FAILED instead, with the step and the errno; then it is gone. A message out of turn is an error
@@ -34,6 +35,7 @@ class Word(Enum):
     GO = "go"
     READY = "ready"
     START = "start"
+    LISTENER = "listener"
     FAILED = "failed"
 
 

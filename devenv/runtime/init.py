@@ -7,6 +7,7 @@ is opened but by ``user`` and ``process``, which say how.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from devenv import errors
 from devenv.linux import mount, namespace, openat2
 from devenv.linux import process as linux_process
-from devenv.runtime import bundle, cgroup, handshake, process, rootfs, user
+from devenv.runtime import bundle, cgroup, handshake, process, rootfs, seccomp, user
 
 _FLAGS = {
     "mount": namespace.CLONE_NEWNS,
@@ -52,6 +53,7 @@ class Plan:
         self.process: dict[str, Any] = config["process"]
         self.terminal = bool(self.process.get("terminal"))
         self.shm: str = annotations.get(bundle.SHM) or ""
+        self.seal = seccomp.prepare(config, container_id=os.path.basename(folder), bundle=folder)
 
 
 def _by_hierarchy(cgroups: list[str]) -> list[tuple[str, str]]:
@@ -201,7 +203,7 @@ def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str]) -
             _reap(pid, wire)
         os.setpgid(0, 0)
     try:
-        process.become(who, plan.process)
+        process.become(who, plan.process, functools.partial(seccomp.load, plan.seal, wire))
     except errors.DevenvError as exc:
         give_up(wire, exc)
     try:

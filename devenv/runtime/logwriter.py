@@ -33,6 +33,8 @@ DEFAULT_MAX_SIZE = 10 * 1024 * 1024
 DEFAULT_MAX_FILES = 3
 # stream, time in ns, first and last byte of the part among all records of the batch, the log's inode and its size
 _HEADER = struct.Struct("<8sqqqQQ")
+# What may keep bytes from the journal that can be read from the pipe all the same.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EINVAL, errno.ENOMEM})
 _WHOLE = -1  # the part is the whole batch
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
 
@@ -163,7 +165,7 @@ class Writer:
         except BlockingIOError:
             return None
         except OSError as exc:
-            if exc.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EINVAL}:
+            if exc.errno not in _UNWRITABLE:
                 raise
             return self._pump_unsafely(pipe, stream)
         if count == 0:

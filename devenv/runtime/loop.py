@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import select
 import sys
@@ -44,7 +45,9 @@ class Loop:
     def remove(self, descriptor: int) -> None:
         """Before the descriptor is closed. Removing what isn't there is no error."""
         if self._handlers.pop(descriptor, None) is not None:
-            self._epoll.unregister(descriptor)
+            # The close that follows takes it out of the epoll set as well.
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
 
     def later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(callback)

@@ -95,6 +95,7 @@ class Monitor:
 
     def _adopt(self, name: str, record: dict[str, Any], state: dict[str, Any], escrow: dict[str, int]) -> None:
         container = self._new(name)
+        fs.remove_temporaries(f"{container.folder}/state.json")
         container.state = state
         limits = logwriter.Limits.from_logging(record.get("logging"))
         held = escrow.pop("pidfd", -1)
@@ -205,7 +206,7 @@ class Monitor:
             self._backend.destroy(container.folder, container.state)
             raise
         self._emit("create", container.id)
-        for client in self._server.clients if self._server is not None else ():
+        for client in tuple(self._server.clients) if self._server is not None else ():
             if client.escrow:
                 self._give_escrow(client, container)
         return {"pid": container.pid, "start_time": container.state["start_time"]}

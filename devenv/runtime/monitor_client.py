@@ -209,7 +209,8 @@ def _call(connection: socket.socket, request: protocol.Message, fds: tuple[int, 
     except TimeoutError:
         raise MonitorLost(f"the monitor doesn't answer `{request['op']}` within {timeout:g} s") from None
     except (OSError, protocol.ProtocolError) as exc:
-        raise MonitorLost(f"the monitor can't be reached: {exc}", hint="run the command again") from exc
+        reason = getattr(exc, "strerror", None) or exc
+        raise MonitorLost(f"the monitor can't be reached: {reason}", hint="run the command again") from exc
     if "error" in packet.message:
         protocol.close_all(packet.fds)
         protocol.raise_error(packet.message["error"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Callable
 from typing import Any
 
 from devenv import errors
@@ -41,8 +42,13 @@ def set_rlimits(limits: list[dict[str, Any]]) -> None:
             resource.setrlimit(kind, (soft, hard))
 
 
-def become(who: user.User, process: dict[str, Any]) -> None:
-    """Give up every right that the container's process is not to have, for good."""
+def become(who: user.User, process: dict[str, Any], seal: Callable[[], None]) -> None:
+    """Give up every right that the container's process is not to have, for good.
+
+    ``seal`` loads the filter for system calls, as late as the kernel lets it: hardly anything of what we do here has
+    to be allowed by it.
+    """
+    os.umask((process.get("user") or {}).get("umask", 0o022) if isinstance(process.get("user"), dict) else 0o022)
     sets = process.get("capabilities") or {}
     bounding = capabilities.mask(sets.get("bounding") or ())
     effective = capabilities.mask(sets.get("effective") or ())
@@ -71,11 +77,16 @@ def become(who: user.User, process: dict[str, Any]) -> None:
         # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.
         effective = permitted = 0
     held = _held()
-    linux_process.capset(effective=effective & held, permitted=permitted & held, inheritable=inheritable & held)
     linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_CLEAR_ALL)
-    if process.get("noNewPrivileges") and not process.get("privileged"):
+    no_new_privileges = process.get("noNewPrivileges") and not process.get("privileged")
+    if not no_new_privileges:
+        # Then it takes CAP_SYS_ADMIN (seccomp(2)), which is about to go, and has just gone out of use with root's id.
+        linux_process.capset(effective=held, permitted=held, inheritable=inheritable & held)
+        seal()
+    linux_process.capset(effective=effective & held, permitted=permitted & held, inheritable=inheritable & held)
+    if no_new_privileges:
         linux_process.prctl(linux_process.PR_SET_NO_NEW_PRIVS, 1)
-    os.umask((process.get("user") or {}).get("umask", 0o022) if isinstance(process.get("user"), dict) else 0o022)
+        seal()
 
 
 def _set_groups(who: user.User) -> None:

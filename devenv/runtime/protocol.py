@@ -99,7 +99,9 @@ def error(exc: BaseException) -> Message:
         content = {"code": exc.code, "message": exc.message, "hint": exc.hint, "note": exc.note}
         return {**content, **{name: getattr(exc, name) for name in _EXTRAS if hasattr(exc, name)}}
     if isinstance(exc, OSError):
-        return {"code": "os", "errno": exc.errno, "message": str(exc), "hint": None, "note": None}
+        place = f": `{exc.filename}`" if exc.filename else ""
+        text = f"{exc.strerror or type(exc).__name__}{place}"
+        return {"code": "os", "errno": exc.errno, "message": text, "hint": None, "note": None}
     return {"code": "internal", "message": f"{type(exc).__name__}: {exc}", "hint": None, "note": None}
 
 

@@ -130,7 +130,12 @@ class Container:
     def adopt(self, pidfd: int, escrow: dict[str, int], limits: logwriter.Limits) -> None:
         """Another monitor started it. What it has printed since is in its pipes."""
         self.terminal = escrow.pop("terminal", -1)
-        self._listen(fifo.reopen(self.run_dir), limits)
+        sources = fifo.reopen(self.run_dir)
+        if not sources and self.terminal < 0:
+            # The run folder was removed under us; a pipe that nobody empties would stop the container.
+            os.makedirs(self.run_dir, mode=0o700, exist_ok=True)
+            sources = fifo.reopen_of(self.pid)
+        self._listen(sources, limits)
         if self.state.get("status") in {"creating", "created"}:
             # Had it not been started, it would have died with its monitor.
             self.save(status="running", started=self.state.get("started") or time.time())

@@ -17,7 +17,19 @@ from typing import Any
 from devenv import errors, events
 from devenv.image import store as image_store
 from devenv.network import hosts
-from devenv.reconcile import checking, convert, desired, loop, making, mounts, plan, planner, planning, waiting
+from devenv.reconcile import (
+    checking,
+    confinement,
+    convert,
+    desired,
+    loop,
+    making,
+    mounts,
+    plan,
+    planner,
+    planning,
+    waiting,
+)
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -114,7 +126,7 @@ class Operations:
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
         names, options = planning.needed(environment, params), planning.options(params)
-        checking.check(environment, names, options.scale)
+        await self._loop.run(checking.check, environment, names, options.scale)
         images = await self._images(environment, names, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
@@ -190,6 +202,8 @@ class Operations:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
+            confined = confinement.notes(service, environment.directory)
+            unset += [f"service `{name}`: {text}" for text in confined]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
@@ -331,7 +345,7 @@ class Operations:
         if not params.get("no_deps") and environment.services[name].get("depends_on"):
             needed = list(environment.services[name]["depends_on"])
             await self._up({**params, "services": needed, "silent": True}, send)
-        checking.check(planning.one_off(environment, name, params), [name], {name: 1})
+        await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
         images = await self._images(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))

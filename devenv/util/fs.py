@@ -38,6 +38,18 @@ def write_whole(path: str, data: bytes, *, mode: int = 0o600, durable: bool = Fa
             os.close(folder)
 
 
+def remove_temporaries(path: str) -> None:
+    """What a killed ``write_whole`` of this file left. For the one who alone writes it."""
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for other in names:
+        if other.startswith(f"{name}.tmp."):
+            remove(f"{folder}/{other}")
+
+
 def write_json(path: str, value: Any, *, durable: bool = False) -> None:
     write_whole(path, json.dumps(value, separators=(",", ":")).encode(), durable=durable)
 

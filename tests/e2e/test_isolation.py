@@ -236,7 +236,8 @@ def test_health_checks_and_hooks_run_as_the_service_does(anyone: runner.Devenv, 
     anyone("up", "-d", "--wait")
     expected = anyone.inside("one", "cat /tmp/service")
     assert expected.split()[:3] == ["33", "/var/lib", "hello"]
-    assert anyone.inside("one", "cat /tmp/check") == expected
+    # Written anew at each check, so it may just be half there.
+    eventually(lambda: anyone.inside("one", "cat /tmp/check") == expected)
     assert anyone.inside("one", "cat /tmp/hook") == expected
 
 

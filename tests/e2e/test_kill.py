@@ -101,20 +101,12 @@ class Shop:
         assert sorted(rows) == NAMES
         assert {row["State"] for row in rows.values()} == {"running"}
         pids = self.pids()
-        assert all(alive(pid) for pid in pids.values())
+        assert all(engine.alive(pid) for pid in pids.values())
         return pids
 
     def is_gone(self) -> None:
         assert os.listdir(f"{self.devenv.data}/containers") == []
         assert self.devenv.ps() == {}
-
-
-def alive(pid: int) -> bool:
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 @pytest.fixture(params=["root", "dvrange"])
@@ -225,7 +217,7 @@ def test_a_container_that_ends_while_nobody_watches(running: Shop) -> None:
     job = running.runs()["shop-job-1"]
     engine.kill(*(engine.find(running.devenv, role) for role in engine.ROLES))
     (running.project / "go").write_text("7\n")
-    eventually(lambda: not alive(job))
+    eventually(lambda: not engine.alive(job))
     row = running.devenv.ps()["shop-job-1"]
     assert (row["State"], row["ExitCode"]) == ("exited", 255)
     running.devenv("up", "-d", "--no-deps", "counter")

@@ -67,3 +67,12 @@ def workers(devenv: runner.Devenv) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(pid) for pid in children.read_text().split() if int(pid) != supervisor]
     return []
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}

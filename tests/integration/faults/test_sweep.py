@@ -32,6 +32,8 @@ PROGRAM = ("sh", "-c", "echo begun; trap 'exit 5' TERM; while :; do sleep 0.05; 
 # A traced process takes its faults also on what it does besides, such as answering; a reply that is lost, or a
 # container that is killed in the midst of its creation, is no bug. These are.
 UNCLEAR = ("Traceback", "Error:", "errno", "Errno")
+# Python's own, of a pipe that for once is full: strace's doing, no disk and no kernel does that.
+_HARMLESS = "Exception ignored when trying to write to the signal wakeup fd:\nTraceback"
 
 
 class Bench:
@@ -166,7 +168,7 @@ class Bench:
         others = [text for pid, text in picture.processes.items() if pid not in {self.world.monitor_pid, os.getpid()}]
         assert not others, f"processes: {others}"
         log = pathlib.Path(where.project_run(test_monitor.PROJECT), "monitor.log")
-        assert "Traceback" not in log.read_text(), log.read_text()
+        assert "Traceback" not in log.read_text().replace(_HARMLESS, ""), log.read_text()
 
 
 OPERATIONS: dict[str, Callable[[Bench], None]] = {
@@ -211,6 +213,7 @@ def all_faults(bench: Bench, operation: str, folder: pathlib.Path) -> list[fault
     ]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_sweep(bench: Bench, operation: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> None:
     every = all_faults(bench, operation, tmp_path)
