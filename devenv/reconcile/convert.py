@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.image import config as image_config
+from devenv.image import platform
 from devenv.reconcile import restart, units
 from devenv.runtime import bundle, signals
 from devenv.runtime import resources as resources_
@@ -28,6 +29,7 @@ DEFAULT_SHM = 64 * 1024 * 1024
 NOT_EFFECTIVE = {
     "blkio_config": "block I/O limits",
     "build": "building images",
+    "cgroup_parent": "cgroups are kept below devenv's own",
     "cpu_count": "it is for Windows",
     "cpu_percent": "it is for Windows",
     "cpu_rt_period": "real-time scheduling",
@@ -69,6 +71,8 @@ def process(service: Service, image: image_config.ImageConfig, *, hostname: str)
             "there is nothing to run: neither the service nor its image names a command",
             hint="add `command:` to the service",
         )
+    if not args[0]:
+        raise errors.ContainerError("the command begins with an empty word, which is no program")
     env: dict[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     for item in image.env:
         name, _, value = item.partition("=")
@@ -258,7 +262,21 @@ def log_options(service: Service) -> tuple[dict[str, str], tuple[str, ...]]:
     if driver not in {"local", "json-file", "journald", "none"}:
         notes = (f"`logging: driver: {driver}` is understood but not effective yet: logs are kept in files",)
     options = {name: str(value) for name, value in (logging.get("options") or {}).items() if name.startswith("max-")}
+    if driver == "none":
+        options["driver"] = "none"
     return options, notes
+
+
+def ports(service: Service) -> list[Mapping[str, Any]]:
+    """What is published: nothing of a service on the host's own network, where its ports are the host's already."""
+    return [] if service.get("network_mode") == "host" else list(service.get("ports") or [])
+
+
+def _is_foreign(reference: str) -> bool:
+    """Whether a `platform` such as ``linux/arm64/v8`` is not this machine's."""
+    system, _, rest = reference.partition("/")
+    architecture = rest.partition("/")[0]
+    return system != "linux" or (bool(architecture) and architecture != platform.architecture()[0])
 
 
 def warnings(name: str, service: Service) -> list[str]:
@@ -268,5 +286,14 @@ def warnings(name: str, service: Service) -> list[str]:
         for attribute, what in NOT_EFFECTIVE.items()
         if service.get(attribute) and not (attribute == "build" and service.get("image"))
     ]
+    reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
+    if reservations.get("devices") or reservations.get("generic_resources"):
+        found.append(
+            f"service `{name}`: `deploy.resources.reservations` of devices are understood but not effective yet"
+        )
+    if service.get("network_mode") == "host" and service.get("ports"):
+        found.append(f"service `{name}`: its `ports` are not published: with `network_mode: host` they are the host's")
+    if service.get("platform") and _is_foreign(str(service["platform"])):
+        found.append(f"service `{name}`: `platform: {service['platform']}` is not this machine's and not effective yet")
     found += [f"service `{name}`: {note}" for note in (*security(service).notes, *log_options(service)[1])]
     return found

@@ -63,13 +63,27 @@ class Environment:
 
 def from_json(data: Mapping[str, Any]) -> Environment:
     return Environment(
-        project=data["project"],
+        project=_on_bridges(data["project"]),
         directory=data["directory"],
         config_files=tuple(data.get("config_files") or ()),
         scale=dict(data.get("scale") or {}),
         disabled=frozenset(data.get("disabled") or ()),
         underway=None if data.get("underway") is None else tuple(data["underway"]),
     )
+
+
+def _on_bridges(project: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`network_mode: bridge` is Docker's own default network; here it is the project's."""
+    services = project.get("services") or {}
+    moved = {
+        name: {**service, "network_mode": None, "networks": {"default": None}}
+        for name, service in services.items()
+        if service.get("network_mode") in {"bridge", "default"}
+    }
+    if not moved:
+        return project
+    networks = {"default": {"name": f"{project['name']}_default"}, **(project.get("networks") or {})}
+    return {**project, "services": {**services, **moved}, "networks": networks}
 
 
 def save(where: paths.Paths, project: identity.Project, environment: Environment) -> None:

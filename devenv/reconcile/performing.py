@@ -170,33 +170,36 @@ class Performer:
         if container is None:
             return
         title = f"Container {container.record.name}"
-        self._say(title, events.Status.WORKING, "Stopping", operation.cause, operation.service)
+        why = _news(operation.cause)
+        self._say(title, events.Status.WORKING, "Stopping", why, operation.service)
         if container.runs:
             await hooks.run(self._loop, container, "pre_stop")
         await self._loop.stop_container(container, timeout=operation.timeout, by_user=not operation.resumes)
-        self._say(title, events.Status.DONE, "Stopped", operation.cause, operation.service)
+        self._say(title, events.Status.DONE, "Stopped", why, operation.service)
 
     async def _kill(self, operation: plan.Operation) -> None:
         container = self._container(operation)
         if container is None:
             return
         title = f"Container {container.record.name}"
-        self._say(title, events.Status.WORKING, "Killing", operation.cause, operation.service)
+        why = _news(operation.cause)
+        self._say(title, events.Status.WORKING, "Killing", why, operation.service)
         number = signals.parse(operation.signal or "SIGKILL")
         await self._loop.kill_container(container, number)
         if number == signals.parse("SIGKILL"):
             await self._loop.ended_within(container, 30.0)
-        self._say(title, events.Status.DONE, "Killed", operation.cause, operation.service)
+        self._say(title, events.Status.DONE, "Killed", why, operation.service)
 
     async def _remove(self, operation: plan.Operation) -> None:
         container = self._container(operation)
         if container is None:
             return
         title = f"Container {container.record.name}"
-        self._say(title, events.Status.WORKING, "Removing", operation.cause, operation.service)
+        why = _news(operation.cause)
+        self._say(title, events.Status.WORKING, "Removing", why, operation.service)
         self._inherited[container.id] = anonymous_volumes(container)
         await self._loop.remove_container(container, volumes=operation.volumes)
-        self._say(title, events.Status.DONE, "Removed", operation.cause, operation.service)
+        self._say(title, events.Status.DONE, "Removed", why, operation.service)
 
     async def _wait(self, operation: plan.Operation) -> None:
         """What a dependent's start waits for; the reason is said again whenever it has changed."""
@@ -226,6 +229,11 @@ class Performer:
             hint=f"see `devenv logs {operation.service}`",
             note=tail or None,
         )
+
+
+def _news(cause: str) -> str:
+    """What somebody has just asked for needs no reason beside it."""
+    return "" if cause == "asked for" else cause
 
 
 def anonymous_volumes(container: live.Live) -> dict[str, str]:

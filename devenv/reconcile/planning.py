@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
 from devenv.graph import edges, traversal
 from devenv.image import store as image_store
-from devenv.network import ports
 from devenv.network import store as network_store
-from devenv.reconcile import confinement, convert, convert_network, desired, planner
+from devenv.reconcile import convert_network, desired, planner
 
 Params = Mapping[str, Any]
 
@@ -133,30 +132,3 @@ def _words(text: Any) -> list[str]:
     import shlex
 
     return shlex.split(text) if isinstance(text, str) else list(text)
-
-
-def check(environment: desired.Environment, services: Sequence[str], scale: Mapping[str, int]) -> None:
-    """Refuse what could never run, before anything is touched."""
-    wanted = []
-    for name in sorted(services):
-        service = environment.services[name]
-        try:
-            confinement.check(name, service, environment.directory)
-            convert.grace_period(service)
-            convert.restart_policy(service)
-            if not service.get("network_mode"):
-                convert_network.endpoints(service, environment.definitions("networks"))
-        except ValueError as exc:
-            raise errors.SpecError(f"service `{name}`: {exc}") from exc
-        replicas = scale.get(name, environment.replicas(name))
-        wanted += [(name, each) for each in ports.expand(service.get("ports") or []) for _ in range(replicas)]
-    for one, other, publication in ports.clashes(wanted):
-        what = ports.describe(publication)
-        if one == other:
-            raise errors.NetworkError(
-                f"the replicas of `{one}` can't all publish port `{what}`",
-                hint=f"publish a range, as `8000-8010:{publication.target}`, or leave the host's port out",
-            )
-        raise errors.NetworkError(
-            f"services `{one}` and `{other}` both publish port `{what}`", hint="give one of them another port"
-        )

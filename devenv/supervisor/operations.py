@@ -17,7 +17,19 @@ from typing import Any
 from devenv import errors, events
 from devenv.image import store as image_store
 from devenv.network import hosts
-from devenv.reconcile import confinement, convert, desired, loop, making, mounts, plan, planner, planning, waiting
+from devenv.reconcile import (
+    checking,
+    confinement,
+    convert,
+    desired,
+    loop,
+    making,
+    mounts,
+    plan,
+    planner,
+    planning,
+    waiting,
+)
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -114,7 +126,7 @@ class Operations:
             {**params, "directory": params["project"].get("working_dir") or self._loop.project.directory}
         )
         names, options = planning.needed(environment, params), planning.options(params)
-        await self._loop.run(planning.check, environment, names, options.scale)
+        await self._loop.run(checking.check, environment, names, options.scale)
         images = await self._images(environment, names, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
@@ -140,6 +152,8 @@ class Operations:
             outcome.raise_first()
         else:
             self._loop.environment = environment
+            if not params.get("silent"):
+                self._say_running(names, send)
         if params.get("wait") and not params.get("no_start"):
             await self._wait_ready(names, params.get("wait_timeout"))
         answer["containers"] = [
@@ -192,6 +206,14 @@ class Operations:
             unset += [f"service `{name}`: {text}" for text in confined]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
+                send({"event": event.to_json()})
+
+    def _say_running(self, services: list[str], send: Send) -> None:
+        """Nothing had to be done: what runs already is the answer."""
+        for item in (item for name in services for item in self._loop.of_service(name)):
+            if item.runs:
+                title = f"Container {item.record.name}"
+                event = self._loop.event(title, events.Status.DONE, "Running", service=item.record.service)
                 send({"event": event.to_json()})
 
     def _unreachable(self, name: str, service: convert.Service) -> list[str]:
@@ -321,7 +343,9 @@ class Operations:
         )
         name = str(params["service"])
         if not params.get("no_deps") and environment.services[name].get("depends_on"):
-            await self._up({**params, "services": list(environment.services[name]["depends_on"])}, send)
+            needed = list(environment.services[name]["depends_on"])
+            await self._up({**params, "services": needed, "silent": True}, send)
+        await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
         images = await self._images(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))

@@ -65,7 +65,8 @@ def _missing(source: str, real: str) -> errors.VolumeError:
     except OSError:
         near = []
     hint = f"did you mean `{near[0]}`?" if near else "make it first, or allow `create_host_path`"
-    return errors.VolumeError(f"bind source `{source}`: `{real}` does not exist", hint=hint)
+    there = f"`{real}`" if source == real else f"`{source}`: `{real}`"
+    return errors.VolumeError(f"bind source {there} does not exist", hint=hint)
 
 
 def _create(source: str, real: str) -> None:

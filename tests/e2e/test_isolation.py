@@ -324,10 +324,12 @@ def test_a_network_that_is_shared(anyone: runner.Devenv, project: projects.Proje
           guest: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, network_mode: "service:one"}
           none: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, network_mode: none}
           host: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, network_mode: host}
+          bridge: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, network_mode: bridge}
           one: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, hostname: lonely}
         """
     )
     anyone("up", "-d")
+    assert anyone.inside("bridge", "ls /sys/class/net").split() == ["eth0", "lo"]
     net = {name: anyone.inside(name, "readlink /proc/self/ns/net") for name in ("one", "guest", "none", "host")}
     assert net["guest"] == net["one"]
     assert len(set(net.values())) == 3

@@ -28,7 +28,7 @@ _MARK = {
     events.Status.WARNING: ("!", "33"),
     events.Status.ERROR: ("✘", "31"),
 }
-_CLEAR_BELOW, _HIDE, _SHOW = "\x1b[J", "\x1b[?25l", "\x1b[?25h"
+_CLEAR_LINE, _CLEAR_BELOW, _HIDE, _SHOW = "\x1b[K", "\x1b[J", "\x1b[?25l", "\x1b[?25h"
 
 
 class _Line:
@@ -110,12 +110,14 @@ class Tty:
         columns, rows = self._size(self._stream)
         # A narrower terminal has wrapped what was drawn, so one line may take several rows now.
         above = sum(max(1, -(-width // columns)) for width in self._drawn)
-        text = [f"\x1b[{above}F" if above else "", _CLEAR_BELOW]
+        # Over the old lines, and what is left of them goes last: to clear from the top of the screen, as everything
+        # would be, makes tmux and others keep each frame in their history.
+        text = [f"\x1b[{above}F" if above else ""]
         self._drawn = []
         for plain, painted in self._render(columns, rows if not final else len(self._lines) + 2):
             self._drawn.append(table.width(plain))
-            text.append(painted + "\n")
-        self._write("".join(text))
+            text.append(f"{painted}{_CLEAR_LINE}\n")
+        self._write("".join((*text, _CLEAR_BELOW)))
 
     def _render(self, columns: int, rows: int) -> list[tuple[str, str]]:
         """Each line without and with colours."""

@@ -28,8 +28,9 @@ class Screen(io.StringIO):
         return True
 
     def seen(self) -> list[str]:
-        lines: list[str] = []
-        for part in self.getvalue().split("\x1b["):
+        first, *parts = self.getvalue().replace("\x1b[K\n", "\n").split("\x1b[")
+        lines = first.split("\n")[:-1]
+        for part in parts:
             code, text = "", part
             for position, character in enumerate(part):
                 if character.isalpha():
@@ -89,7 +90,10 @@ def test_tty_counts_rows_after_the_terminal_has_become_narrower() -> None:
     screen.truncate(0)
     display.show(event("Container " + "x" * 20, "working", "Starting"))
     # The heading took one row; the 59 cells of the other line now take three.
-    assert screen.getvalue().lstrip("\0").startswith("\x1b[4F\x1b[J")
+    assert screen.getvalue().lstrip("\0").startswith("\x1b[4F")
+    # What is left of them is cleared once the new lines stand, so that no frame scrolls into a terminal's history.
+    assert screen.getvalue().endswith("\x1b[J")
+    assert screen.getvalue().count("\x1b[J") == 1
 
 
 def test_tty_shows_control_characters() -> None:

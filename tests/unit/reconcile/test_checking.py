@@ -1,0 +1,114 @@
+"""What is refused before anything is touched, and in which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from devenv import errors
+from devenv.reconcile import checking, convert, desired
+
+
+def environment(**services: dict[str, Any]) -> desired.Environment:
+    project = {"name": "shop", "services": services, "networks": {"default": {"name": "shop_default"}}}
+    return desired.from_json({"project": project, "directory": "/shop"})
+
+
+def check(service: dict[str, Any], scale: int = 1) -> None:
+    checking.check(environment(web=service), ["web"], {"web": scale})
+
+
+@pytest.mark.parametrize(
+    ("service", "problem"),
+    [
+        ({"network_mode": "nonsense"}, "`network_mode: nonsense` is not one of"),
+        ({"pid": "private"}, "`pid: private`"),
+        ({"uts": "service:db"}, "`uts: service:db`"),
+        ({"ipc": "shared"}, "`ipc: shared`"),
+        ({"volumes": [{"type": "bind", "source": "/a", "target": "b"}]}, "`b` is not an absolute path"),
+        ({"volumes": [{"type": "volume", "target": "d:/b"}]}, "drive of Windows"),
+        ({"volumes": [{"type": "bind", "source": "/a", "target": "/proc/"}]}, "the place of `/proc`"),
+        ({"tmpfs": ["run"]}, "`tmpfs: run`"),
+        ({"ulimits": {"files": 5}}, "`files` is no limit"),
+        ({"ulimits": {"nofile": {"soft": 10, "hard": 5}}}, "soft limit 10 is above"),
+        ({"ulimits": {"nofile": {"soft": -1, "hard": 5}}}, "soft limit -1 is above"),
+        ({"cpus": -1.0}, "negative"),
+        ({"mem_limit": "-5"}, "`-5` is not a size"),
+        ({"mem_limit": "1m"}, "6m is the least"),
+        ({"mem_limit": "64m", "memswap_limit": "32m"}, "below its memory limit"),
+        ({"logging": {"options": {"max-size": "large"}}}, "`logging: max-size: large`"),
+        ({"logging": {"options": {"max-file": "0"}}}, "`logging: max-file: 0`"),
+        ({"environment": {"": "x"}}, "has no name"),
+        ({"environment": {"A": "b\0c"}}, "NUL"),
+        ({"entrypoint": [""]}, "empty word"),
+        ({"hostname": "two words"}, "`hostname: two words`"),
+        ({"hostname": "x" * 65}, "at most 64"),
+        ({"healthcheck": {"test": ["CMD"]}}, "names no command"),
+        ({"extra_hosts": ["far=nowhere"]}, "`nowhere` is no address for `far`"),
+        ({"dns": ["localhost"]}, "`dns: localhost`"),
+        ({"cap_add": ["FLY"]}, "`FLY` is not a capability"),
+        ({"stop_signal": "SIGFOO"}, "`SIGFOO` is not a signal"),
+        ({"restart": "sometimes"}, "restart"),
+        ({"networks": {"default": {"mac_address": "02:0:0:0:0:1"}}}, "six pairs"),
+        ({"networks": {"default": {"mac_address": "03:00:00:00:00:01"}}}, "multicast"),
+    ],
+)
+def test_what_could_never_run_is_refused(service: dict[str, Any], problem: str) -> None:
+    with pytest.raises(errors.SpecError) as caught:
+        check(service)
+    assert problem in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {},
+        {"network_mode": "service:db", "pid": "container:x", "ipc": "shareable", "uts": "host"},
+        {"ulimits": {"core": {}, "memlock": -1, "nofile": {"soft": 5, "hard": -1}}},
+        {"hostname": "a.b-c", "extra_hosts": ["a=::1", "b=host-gateway"], "dns": ["1.1.1.1", "fd00::1"]},
+        {"mem_limit": "64m", "memswap_limit": "-1", "cpus": 0},
+        {"logging": {"options": {"max-size": "-1", "max-file": "3", "tag": "x"}}},
+        {"healthcheck": {"test": ["NONE"]}},
+    ],
+)
+def test_what_can_run_passes(service: dict[str, Any]) -> None:
+    check(service)
+
+
+def port(published: str, **more: str) -> dict[str, Any]:
+    return {"target": 80, "published": published, "protocol": "tcp", **more}
+
+
+def test_two_services_can_not_have_one_port() -> None:
+    two = environment(web={"ports": [port("8080")]}, api={"ports": [port("8080")]})
+    with pytest.raises(errors.NetworkError, match="services `api` and `web` both publish port `8080/tcp`"):
+        checking.check(two, ["api", "web"], {})
+    checking.check(two, ["web"], {})
+    apart = environment(
+        web={"ports": [port("8080", host_ip="127.0.0.1")]}, api={"ports": [port("8080", host_ip="::1")]}
+    )
+    checking.check(apart, ["api", "web"], {})
+
+
+def test_replicas_need_a_range() -> None:
+    with pytest.raises(errors.NetworkError, match="the replicas of `web`"):
+        check({"ports": [port("8080")]}, scale=2)
+    check({"ports": [port("8080-8090")]}, scale=2)
+    check({"ports": [port("")]}, scale=2)
+
+
+def test_a_service_on_the_hosts_network_publishes_nothing() -> None:
+    service = {"network_mode": "host", "ports": [port("8080")]}
+    checking.check(environment(web=service, api={"ports": [port("8080")]}), ["api", "web"], {})
+    assert any("not published" in text for text in convert.warnings("web", service))
+
+
+@pytest.mark.parametrize("mode", ["bridge", "default"])
+def test_dockers_bridge_is_the_projects_network(mode: str) -> None:
+    project = {"name": "shop", "services": {"web": {"network_mode": mode}, "api": {}}}
+    found = desired.from_json({"project": project, "directory": "/shop"})
+    assert not found.services["web"]["network_mode"]
+    assert found.services["web"]["networks"] == {"default": None}
+    assert found.services["api"] == {}
+    assert found.definitions("networks") == {"default": {"name": "shop_default"}}
