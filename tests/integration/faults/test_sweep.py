@@ -1,7 +1,7 @@
 """Every system call that makes, starts, enters, ends or removes a container may fail, or be the last of its caller.
 
-After each of them: the answer is one clear message, the next command succeeds, and nothing is left behind. A few
-faults of each kind by default; all of them, which takes some ten minutes, with `./dev test --sweep tests/integration/faults`.
+After each of them: the answer is one clear message, the next command succeeds, and nothing is left behind. A dozen
+faults for each operation by default; all of them, some ten minutes, with `./dev test --sweep tests/integration/faults`.
 """
 
 from __future__ import annotations
