@@ -16,11 +16,15 @@ import errno
 import os
 import signal
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from devenv import errors
 from devenv.runtime import resources
 
+T = TypeVar("T")
+
+_ATTEMPTS = 20
 ROOT = "/sys/fs/cgroup"
 V1 = ("memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer")
 _V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
@@ -133,10 +137,10 @@ def create(path: str, limits: dict[str, Any], *, devices: list[str] | None = Non
     here = place()
     folders = []
     if here.version == 2:
-        folders.append(_create_v2(here.hierarchies[""], path, limits))
+        folders.append(_again(lambda: _create_v2(here.hierarchies[""], path, limits)))
     for name, base in here.hierarchies.items() if here.version == 1 else ():
         folder = f"{base}/{path}"
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        _again(lambda folder=folder: os.makedirs(folder, mode=0o755, exist_ok=True))  # type: ignore[misc]
         folders.append(folder)
         if name == "cpuset":
             _inherit_cpuset(base, path)
@@ -148,6 +152,16 @@ def create(path: str, limits: dict[str, Any], *, devices: list[str] | None = Non
             f"limits ({kinds}) can't be set here: {here.reason}", hint="`devenv doctor` shows what this machine gives"
         )
     return folders
+
+
+def _again(make: Callable[[], T]) -> T:
+    """Another project's last container takes the folder above along as ours is made in it: then once more."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return make()
+        except FileNotFoundError:
+            continue
+    return make()
 
 
 def _needs(limits: dict[str, Any]) -> bool:

@@ -148,7 +148,11 @@ class Writer:
                 self._open()
             except OSError:
                 pass  # tried again with each batch
-        self._recover()
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         for descriptor in (self._log, self._journal):

@@ -85,7 +85,10 @@ class Monitor:
         for name in names:
             record = fs.read_json(f"{folder}/{name}/container.json")
             state = watched.read_state(f"{folder}/{name}")
-            if isinstance(record, dict) and record.get("project_id") == self.project_id and state:
+            if not isinstance(record, dict) or record.get("project_id") != self.project_id:
+                continue
+            fs.remove_temporaries(f"{folder}/{name}/state.json")
+            if state:
                 try:
                     self._adopt(name, record, state, escrow.pop(name, {}))
                 except Exception as exc:  # noqa: BLE001  one that is broken must not cost the others
@@ -95,7 +98,6 @@ class Monitor:
 
     def _adopt(self, name: str, record: dict[str, Any], state: dict[str, Any], escrow: dict[str, int]) -> None:
         container = self._new(name)
-        fs.remove_temporaries(f"{container.folder}/state.json")
         container.state = state
         limits = logwriter.Limits.from_logging(record.get("logging"))
         held = escrow.pop("pidfd", -1)
@@ -196,9 +198,9 @@ class Monitor:
             raise errors.ContainerError(f"`{container.folder}` has no container.json")
         container.prepare()
         self.containers[container.id] = container
-        container.begin(boot_id=self._boot_id, restarts=int(message.get("restarts") or 0))
         default = "null" if not record.get("stdin_open") else "once" if record.get("oneoff") else "open"
         try:
+            container.begin(boot_id=self._boot_id, restarts=int(message.get("restarts") or 0))
             self._create(container, record, str(message.get("stdin") or default))
         except Exception as exc:
             text = exc.message if isinstance(exc, errors.DevenvError) else str(exc)
@@ -233,7 +235,12 @@ class Monitor:
             raise
         finally:
             protocol.close_all(stdio.child)
-        container.created_as(created, stdio, logwriter.Limits.from_logging(record.get("logging")))
+        try:
+            container.created_as(created, stdio, logwriter.Limits.from_logging(record.get("logging")))
+        except BaseException:
+            if container.output is None:
+                protocol.close_all(list(stdio.outputs.values()))
+            raise
 
     def _op_start(self, _client: clients.Client, packet: protocol.Packet) -> Reply:
         container = self._living(packet.message)

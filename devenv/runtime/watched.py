@@ -9,7 +9,9 @@ to the next one a zombie with its exit code rather than a container of which nob
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -65,17 +67,21 @@ class Container:
     def pid(self) -> int:
         return int(self.state.get("pid") or 0)
 
-    def save(self, **changes: Any) -> None:
+    def save(self, *, must: bool = False, **changes: Any) -> None:
+        """``must``: better no container than one of which nothing can be written down."""
         self.state.update(changes)
         try:
             fs.write_json(f"{self.folder}/state.json", self.state)
         except OSError as exc:
+            if must:
+                raise
             # A full disk. The monitor still knows, and writes the whole state with the next change.
             backends.note(f"{self.id[:12]}: state.json: {exc}")
 
     def begin(self, *, boot_id: str, restarts: int) -> None:
         """``restarts``: how often its policy has brought it back since somebody started it; the caller counts."""
         self.save(
+            must=True,
             id=self.id,
             status="creating",
             pid=None,
@@ -95,7 +101,7 @@ class Container:
         self.created = created
         self.terminal = -1 if created.tty_master_fd is None else created.tty_master_fd
         self.stdin_writer = stdio.stdin_writer
-        self.save(status="created", pid=created.pid, start_time=created.start_time)
+        self.save(must=True, status="created", pid=created.pid, start_time=created.start_time)
         self._listen(stdio.outputs, limits)
         self._watch(os.pidfd_open(created.pid), adopted=False)
 
@@ -159,7 +165,14 @@ class Container:
         self._drain()
 
     def abandon(self, error: str, exit_code: int | None) -> None:
-        """Its creation failed."""
+        """Its creation failed, perhaps when its process was there already."""
+        if self.created is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.created.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.created.pid, 0)
+        self.end_output()
+        self.release()
         self.save(status="stopped", finished=time.time(), exit_code=exit_code, error=error)
 
     def _listen(self, sources: dict[str, int], limits: logwriter.Limits) -> None:
@@ -168,7 +181,11 @@ class Container:
             os.set_blocking(self.terminal, False)
             sources = {"stdout": self.terminal}
         writer = logwriter.Writer(f"{self.folder}/logs", f"{self.run_dir}/journal", limits)
-        self.output = output.Output(self._loop, writer, sources, terminal=terminal, on_end=self._output_ended)
+        try:
+            self.output = output.Output(self._loop, writer, sources, terminal=terminal, on_end=self._output_ended)
+        except BaseException:
+            writer.close()
+            raise
 
     def _output_ended(self) -> None:
         self.output = None

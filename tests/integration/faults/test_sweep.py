@@ -1,7 +1,7 @@
 """Every system call that makes, starts, enters, ends or removes a container may fail, or be the last of its caller.
 
-After each of them: the answer is one clear message, the next command succeeds, and nothing is left behind. A few
-faults of each kind by default; all of them, which takes some ten minutes, with `./dev test --sweep tests/integration/faults`.
+After each of them: the answer is one clear message, the next command succeeds, and nothing is left behind. A dozen
+faults for each operation by default; all of them, some ten minutes, with `./dev test --sweep tests/integration/faults`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,12 @@ class Bench:
         where = self.world.where
         assert os.listdir(f"{where.run}/containers") == []
         assert self.monitor.containers() == {}
-        eventually(lambda: self._descriptors() <= self.descriptors, 3, describe="descriptors")
+        try:
+            eventually(lambda: self._descriptors() <= self.descriptors, 3)
+        except AssertionError:
+            folder = f"/proc/{self.world.monitor_pid}/fd"
+            held = sorted(os.readlink(f"{folder}/{name}") for name in os.listdir(folder))
+            raise AssertionError(f"{len(held)} descriptors where {self.descriptors} were: {held}") from None
         for name in self.world.ids[-2:]:
             assert cgroup.folders(f"devenv/{test_monitor.PROJECT}/{name}") == []
         picture = leaks.Picture.take(os.path.dirname(where.run))
