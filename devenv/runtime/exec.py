@@ -164,12 +164,12 @@ def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool) -> NoR
     cwd = described.get("cwd") or "/"
     with rootfs.doing(f"entering the working directory `{cwd}`"):
         process.enter_cwd(cwd, who)
-    process.set_rlimits(described.get("rlimits") or [])
+    process.set_rlimits(described.get("rlimits") or [], exact=False)
     env = process.environment(described, who)
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
-    process.become(who, described)
+    process.become(who, described, exact=False)
     try:
         process.execute(list(described["args"]), env)
     except OSError as exc:
