@@ -116,7 +116,7 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
             new_keyring()
         score = plan.process.get("oomScoreAdj")
         if score is not None:
-            _set_oom_score(score, exact=plan.exact)
+            set_oom_score(score, exact=plan.exact)
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
         _enter_namespaces(plan, wire)
@@ -368,7 +368,7 @@ def numeric(described: dict[str, Any]) -> str:
 def _set_sysctl(name: str, value: str, *, wanted: bool) -> None:
     """In the host's /proc, which shows the namespaces of whoever looks, and which no image can have put there."""
     try:
-        descriptor = os.open("/proc/sys/" + name.replace(".", "/"), os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/sys/{_sysctl_path(name)}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode())
         finally:
@@ -379,7 +379,13 @@ def _set_sysctl(name: str, value: str, *, wanted: bool) -> None:
             raise rootfs.Failure(exc.errno or 5, exc.strerror, f"setting `{name}` to `{value}`") from exc
 
 
-def _set_oom_score(score: int, *, exact: bool) -> None:
+def _sysctl_path(name: str) -> str:
+    """sysctl(8): either separator will do, and the one that isn't the first stands for the dot of an interface."""
+    first = next((letter for letter in name if letter in "./"), ".")
+    return name if first == "/" else name.translate(str.maketrans("./", "/."))
+
+
+def set_oom_score(score: int, *, exact: bool) -> None:
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(score))
@@ -406,9 +412,7 @@ def _terminal(plan: Plan, root: int, who: user.User) -> int:
         fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
         os.fchown(slave, who.uid, -1)
-        size = plan.process.get("consoleSize") or {}
-        if size:
-            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
+        resize(slave, plan.process.get("consoleSize") or {})
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for number in (0, 1, 2):
             os.dup2(slave, number)
@@ -416,6 +420,12 @@ def _terminal(plan: Plan, root: int, who: user.User) -> int:
         if slave > 2:
             os.close(slave)
     return master
+
+
+def resize(terminal: int, size: dict[str, int]) -> None:
+    """To the specification's ``consoleSize``, if there is one."""
+    if size:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
 
 
 def _reap(pid: int, wire: socket.socket) -> NoReturn:
