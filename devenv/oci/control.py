@@ -70,7 +70,7 @@ def delete(context: Context) -> int:
         found.remove()
         return 0
     status = found.status()
-    if status not in {store.STOPPED, store.CREATED} and not given.force:
+    if status != store.STOPPED and not given.force:
         raise errors.ContainerError(f"cannot delete container {given.id} that is not stopped: {status}")
     destroy(context, found, found.config())
     return 0

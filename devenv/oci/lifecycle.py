@@ -139,7 +139,8 @@ def _make(
     def at_hooks(pid: int) -> dict[str, Any]:
         found.save(record._replace(pid=pid, start_time=_start_time(pid)))
         seen = found.oci_state(store.CREATING)
-        hooks.run(config, "prestart", seen)
+        # The deprecated ones were there before there was a word for this state.
+        hooks.run(config, "prestart", {**seen, "status": store.CREATED})
         hooks.run(config, "createRuntime", seen)
         _give_interfaces(config, pid)
         return seen

@@ -266,12 +266,13 @@ def _init(plan: Plan, wire: socket.socket) -> NoReturn:
     env = process.environment(plan.process, who)
     if plan.exact:
         _look_for_program(plan, wire, env)
+    if plan.gate is not None:
+        # `create` ends with what we say next; from then on nobody is there whose end should be ours.
+        linux_process.prctl(linux_process.PR_SET_PDEATHSIG, 0)
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
     if plan.gate is not None:
-        # Nobody is there who could let us die with him: `create` ends here.
-        linux_process.prctl(linux_process.PR_SET_PDEATHSIG, 0)
         wire.close()
         wire, message = _wait_at(plan.gate)
     else:
