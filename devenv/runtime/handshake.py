@@ -115,8 +115,9 @@ def failure(values: dict[str, Any]) -> errors.ContainerError:
 
 def _command_failure(command: str, number: int) -> errors.ContainerError:
     missing = number in {2, 20}  # ENOENT, ENOTDIR
-    where = "in the container" if "/" in command else "in the container's PATH"
-    text = f"executable `{command}` not found {where}" if missing else f"`{command}`: {os.strerror(number)}"
+    where = "the container" if "/" in command else "the container's PATH"
+    # podman tells from these words what to exit with.
+    text = f"`{command}`: executable file not found in {where}" if missing else f"`{command}`: {os.strerror(number)}"
     hint = None
     if number == 13:
         hint = "it is not executable, or its file system forbids it: `chmod +x` it in the image"

@@ -264,7 +264,7 @@ def _init(plan: Plan, wire: socket.socket) -> NoReturn:
     with rootfs.doing("setting how the container's process is scheduled"):
         schedule.apply(plan.process, plan.linux)
     env = process.environment(plan.process, who)
-    if plan.exact:
+    if plan.exact and plan.process.get("args"):
         _look_for_program(plan, wire, env)
     if plan.gate is not None:
         # `create` ends with what we say next; from then on nobody is there whose end should be ours.
