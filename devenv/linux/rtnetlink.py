@@ -34,7 +34,7 @@ class Address(NamedTuple):
     family: int
     prefix: int
     scope: int
-    index: int
+    owner: int  # index of the interface
     attributes: bytes  # as they came, without the label and the times
     permanent: bool
 

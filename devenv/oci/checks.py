@@ -287,7 +287,8 @@ def _sysctl(name: str, value: Any, found: dict[str, Any]) -> None:
         if "network" not in kinds or (kinds["network"] and _is_ours("net", kinds["network"])):
             raise refuse(f"sysctl `{name}` not allowed in host network namespace")
     elif plain == "kernel.domainname" and "uts" in kinds:
-        return
+        if found.get("domainname") not in {None, "", value}:
+            raise refuse(f"sysctl `{name}` conflicts with the OCI `domainname` field")
     elif plain == "kernel.hostname" and "uts" in kinds:
         raise refuse(f"sysctl `{name}` is not allowed as it conflicts with the OCI `hostname` field")
     elif plain.startswith("user."):

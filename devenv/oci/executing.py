@@ -57,7 +57,8 @@ def _process(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any
     if given.process:
         try:
             with open(given.process, "rb") as file:
-                return json.load(file)  # type: ignore[no-any-return]
+                found: dict[str, Any] = json.load(file)
+                return found
         except (ValueError, RecursionError) as exc:
             raise errors.ContainerError(f"{given.process}: {exc}") from exc
     if not given.args:

@@ -89,6 +89,8 @@ def enter(
         folders = cgroup.of_process(container)
         if manner.cgroup:
             folders = [os.path.normpath(f"{folder}/{manner.cgroup}") for folder in folders]
+            for folder in folders:
+                os.makedirs(folder, mode=0o755, exist_ok=True)
         ours, theirs = handshake.pair()
         try:
             first = os.fork()
@@ -130,14 +132,20 @@ class _Target:
 
 def _await(wire: socket.socket, first: int) -> Executed:
     try:
-        pid = int(handshake.expect(wire, handshake.Word.PID).values["pid"])
+        # A and B speak on one wire, and B may be the faster one.
+        said = [handshake.expect(wire, handshake.Word.PID, handshake.Word.READY)]
+        if said[0].word is handshake.Word.READY:
+            said.append(handshake.expect(wire, handshake.Word.PID))
+        pid = int(said[-1].values["pid"])
     finally:
         os.waitpid(first, 0)
     pidfd = os.pidfd_open(pid)
     master = None
     try:
-        message = handshake.expect(wire, handshake.Word.READY)
-        master = message.fds[0] if message.fds else None
+        if len(said) == 1:
+            said.append(handshake.expect(wire, handshake.Word.READY))
+        ready = next(message for message in said if message.word is handshake.Word.READY)
+        master = ready.fds[0] if ready.fds else None
         failed = handshake.hear(wire)
         if failed is not None:
             raise handshake.failure(failed.values)
@@ -231,7 +239,7 @@ def _become(described: dict[str, Any], wire: socket.socket, *, tty: bool, manner
     if not tty:
         os.setsid()
     cwd = described.get("cwd") or "/"
-    with rootfs.doing(f"entering the working directory `{cwd}`"):
+    with rootfs.doing(f"chdir to the working directory `{cwd}`"):
         process.enter_cwd(cwd, None if manner.exact else who)
     process.set_rlimits(described.get("rlimits") or [], exact=manner.exact)
     with rootfs.doing("setting how the process is scheduled"):

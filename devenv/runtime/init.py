@@ -258,7 +258,7 @@ def _init(plan: Plan, wire: socket.socket) -> NoReturn:
     if not plan.terminal:
         _own_streams(who)
     os.close(root)
-    with rootfs.doing(f"entering the working directory `{plan.process['cwd']}`"):
+    with rootfs.doing(f"chdir to the working directory `{plan.process['cwd']}`"):
         process.enter_cwd(plan.process["cwd"], None if plan.exact else who)
     process.set_rlimits(plan.process.get("rlimits") or [], exact=plan.exact)
     with rootfs.doing("setting how the container's process is scheduled"):
@@ -295,7 +295,7 @@ def _enter_root(plan: Plan, wire: socket.socket) -> None:
         with rootfs.doing("keeping the container's mounts to itself"):
             mount.mount("none", "/", "", mount.MS_REC | (private or mount.MS_SLAVE))
         builder = rootfs.Builder(plan.config, plan.layout, plan.sources)
-        builder.build()
+        builder.build(plan.process["cwd"] if plan.exact else "/")
     if plan.stops_for_hooks:
         handshake.say(wire, handshake.Word.HOOKS)
         message = handshake.hear(wire)

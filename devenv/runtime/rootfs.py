@@ -138,15 +138,19 @@ class Builder:
         self._linux = config.get("linux") or {}
         self._layout = layout
         self._sources = sources
-        self._user_namespace = not namespace.in_initial_user_namespace()
-        self._kinds = {each["type"] for each in self._linux.get("namespaces") or []}
+        kinds = {each["type"] for each in self._linux.get("namespaces") or []}
+        # One that maps every id onto itself looks like the initial one from inside.
+        self._user_namespace = "user" in kinds or not namespace.in_initial_user_namespace()
         self._readonly_later: list[str] = []
         self.root = -1
         # Ours, not the image's, to mask files with (CVE-2025-31133).
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
 
-    def build(self) -> None:
-        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root."""
+    def build(self, cwd: str) -> None:
+        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root.
+
+        ``cwd`` is made if it is missing, now that the root may still be written to.
+        """
         self._root()
         own_dev = True
         for number, entry in enumerate(self._config.get("mounts") or []):
@@ -155,6 +159,8 @@ class Builder:
                 self._mount(number, entry, target)
             if target == "/dev" and mountoptions.is_bind(entry):
                 own_dev = False
+        with doing(f"making the working directory `{cwd}`"), contextlib.suppress(NotADirectoryError, PermissionError):
+            os.close(self._folder(os.path.normpath("/" + cwd.lstrip("/"))))
         if own_dev:
             self._devices()
         for path in self._linux.get("maskedPaths") or []:
@@ -266,7 +272,7 @@ class Builder:
             data = ",".join(part for part in data.split(",") if not part.startswith("gid=")) if not _mapped(5) else data
         # There already, or made for it: only then does tmpfs take over its mode.
         before = self._existing(target)
-        below = self._folder(target, procfs=kind in {"proc", "sysfs"})
+        below = self._folder(target, unlinked=kind in {"proc", "sysfs"})
         if kind == "tmpfs":
             if before is not None and "mode=" not in data:
                 data = ",".join(part for part in (data, f"mode={before:o}") if part)
@@ -363,13 +369,13 @@ class Builder:
             os.close(parent)
         return openat2.in_root(self.root, target, os.O_PATH)
 
-    def _folder(self, target: str, *, procfs: bool = False, depth: int = 0) -> int:
+    def _folder(self, target: str, *, unlinked: bool = False, depth: int = 0) -> int:
         """A descriptor of the folder, with all that is missing of its path made: each step beneath the root."""
-        if procfs and target in {"/proc", "/sys"}:
-            # As a link it would lead every later write to it astray (CVE-2019-19921).
+        if unlinked and target in {"/proc", "/sys", "/dev"}:
+            # As a link it would lead every later write to it astray (CVE-2019-19921, CVE-2026-41579).
             name = target[1:]
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o555, dir_fd=self.root)
+                os.mkdir(name, 0o755 if name == "dev" else 0o555, dir_fd=self.root)
             return openat2.openat2(
                 self.root,
                 name,
@@ -406,7 +412,7 @@ class Builder:
     def _devices(self) -> None:
         bound = self._user_namespace
         with doing("making the devices in `/dev`"):
-            folder = self._folder("/dev")
+            folder = self._folder("/dev", unlinked=True)
             try:
                 devices.fill(folder, bound=bound)
             finally:
