@@ -63,7 +63,7 @@ def _process(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any
             raise errors.ContainerError(f"{given.process}: {exc}") from exc
     if not given.args:
         raise errors.UsageError("exec needs a command, or --process")
-    process = copy.deepcopy(config["process"])
+    process: dict[str, Any] = copy.deepcopy(config["process"])
     process["args"] = given.args[1:] if given.args[0] == "--" else given.args
     process["terminal"] = given.tty
     process.pop("consoleSize", None)

@@ -23,18 +23,18 @@ NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 
 
 def run(config: dict[str, Any], name: str, state: dict[str, Any]) -> None:
-    """Run them in their order; the first that fails ends it. Raises ``ContainerError``."""
+    """Run them in their order, in the bundle's folder; the first that fails ends it. Raises ``ContainerError``."""
     for number, hook in enumerate((config.get("hooks") or {}).get(name) or []):
         what = f"{name} hook #{number} `{hook['path']}`"
-        _one(what, hook, json.dumps(state).encode())
+        _one(what, hook, json.dumps(state).encode(), str(state.get("bundle") or "/"))
 
 
-def _one(what: str, hook: dict[str, Any], state: bytes) -> None:
+def _one(what: str, hook: dict[str, Any], state: bytes, folder: str) -> None:
     timeout = hook.get("timeout")
     read, write = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _become(hook, read)
+        _become(hook, read, folder)
     os.close(read)
     pidfd = os.pidfd_open(child)
     deadline = time.monotonic() + timeout if timeout is not None else None
@@ -52,7 +52,7 @@ def _one(what: str, hook: dict[str, Any], state: bytes) -> None:
         raise errors.ContainerError(f"error running {what}: {how}")
 
 
-def _become(hook: dict[str, Any], standard_input: int) -> None:
+def _become(hook: dict[str, Any], standard_input: int, folder: str) -> None:
     """In the child. Only what a hook is to have: the state, our output, and no descriptor else."""
     try:
         os.setpgid(0, 0)
@@ -60,7 +60,10 @@ def _become(hook: dict[str, Any], standard_input: int) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(standard_input, 0)
         linux_process.close_range(3, 0xFFFFFFFF)
-        env = dict(item.partition("=")[::2] for item in hook.get("env") or ())
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        given = hook.get("env")
+        env = dict(os.environ) if given is None else dict(item.partition("=")[::2] for item in given)
         os.execve(hook["path"], list(hook.get("args") or [hook["path"]]), env)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         os.write(2, f"{hook['path']}: {exc}\n".encode())

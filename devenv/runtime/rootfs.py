@@ -187,9 +187,13 @@ class Builder:
         if not overlays:
             self.root = self._sources.root()
             with doing(f"mounting the root `{path}`"):
-                # On top of the host's root, which stays reachable for us until pivot_root(2): so nothing of the
-                # path to the folder needs to be reachable, and no folder is needed to mount on.
-                mount.move_mount(self.root, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
+                try:
+                    # Onto itself, where hooks look for it.
+                    mount.move_mount(self.root, "", mount.AT_FDCWD, path, mount.MOVE_MOUNT_F_EMPTY_PATH)
+                except PermissionError:
+                    # A user namespace's root may not reach it: then on top of the host's root, which stays visible
+                    # to us, for a process' own root is not looked up.
+                    mount.move_mount(self.root, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
                 _propagate(self.root, mount.MS_PRIVATE)
             return
         for number, overlay in enumerate(overlays):

@@ -61,7 +61,7 @@ def check(process: dict[str, Any], linux: dict[str, Any]) -> None:
     priority = process.get("ioPriority")
     if priority:
         _known(priority.get("class"), IO_CLASSES, "ioPriority class")
-        if not 0 <= priority.get("priority", 0) <= 7:
+        if not 0 <= (priority.get("priority") or 0) <= 7:
             raise errors.ContainerError(
                 f"invalid ioPriority.priority: {priority['priority']}", hint="it goes from 0 to 7"
             )
@@ -117,7 +117,7 @@ def apply(process: dict[str, Any], linux: dict[str, Any]) -> None:
     priority = process.get("ioPriority")
     if priority:
         linux_process.ioprio_set(
-            linux_process.IOPRIO_WHO_PROCESS, 0, IO_CLASSES[priority["class"]] << 13 | priority["priority"]
+            linux_process.IOPRIO_WHO_PROCESS, 0, IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
         )
     if linux.get("personality"):
         linux_process.personality(_PERSONALITIES[linux["personality"]["domain"]])
