@@ -39,7 +39,7 @@ def config(found: Any, *, warn: Warn) -> dict[str, Any]:
         raise refuse("config.json is no object")
     _types(found, "", _SHAPE)
     _version(found.get("ociVersion"))
-    if "linux" not in found:
+    if not found.get("linux"):
         found["linux"] = {}
     if not found.get("root"):
         raise refuse("`root` is required")
@@ -57,6 +57,8 @@ def config(found: Any, *, warn: Warn) -> dict[str, Any]:
         process(found["process"], found["linux"], warn=warn)
     else:
         found["process"] = {"args": [], "cwd": "/"}
+    if found["linux"].get("seccomp"):
+        warn("linux.seccomp is not applied: the container may make every system call")
     propagation = found["linux"].get("rootfsPropagation")
     if propagation:
         try:

@@ -57,6 +57,8 @@ def make(
         try:
             tree = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
             try:
+                flags = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
+                mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH, attr_set=flags)
                 mount.move_mount(tree, "", place, "", mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH)
             finally:
                 os.close(tree)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from typing import Any
 
@@ -52,6 +51,8 @@ def _put(pid: int, file: str, content: str) -> None:
 
 
 def _helped(pid: int, name: str, mappings: Mappings) -> None:
+    import shutil  # it loads every compression there is: nothing for a quick start
+
     tool = shutil.which(name)
     if tool is None:
         raise errors.ContainerError(f"mapping more than one's own id needs {name}", hint="install the package `uidmap`")
@@ -71,17 +72,19 @@ def user_namespace(uids: Mappings, gids: Mappings) -> int:
     child = os.fork()
     if child == 0:
         try:
+            # Else it would wait for itself.
+            ours.close()
             namespace.unshare(namespace.CLONE_NEWUSER)
             theirs.send(b"u")
             theirs.recv(1)
         finally:
             os._exit(0)
+    theirs.close()
     try:
         if not ours.recv(1):
             raise OSError(1, "no user namespace can be made for the mapping")
         write(child, uids, gids)
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        theirs.close()
         ours.close()
         os.waitpid(child, 0)

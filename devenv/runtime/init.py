@@ -156,7 +156,7 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
                 joined.append((kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
         else:
             flags |= _FLAGS[kind]
-    if "user" in plan.namespaces or any(kind == "mount" for kind, _ in joined):
+    if "user" in plan.namespaces or any(kind == "mount" for kind, _ in joined) or plan.sources.mapped:
         _prepare_sources(plan)
     if flags & namespace.CLONE_NEWUSER:
         flags &= ~namespace.CLONE_NEWUSER

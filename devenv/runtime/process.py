@@ -87,6 +87,7 @@ def become(who: user.User, process: dict[str, Any], *, exact: bool) -> None:
         # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.
         effective = permitted = 0
     permitted &= held
+    # Where a filter of system calls goes on if there is no noNewPrivileges: it needs CAP_SYS_ADMIN, which goes next.
     linux_process.capset(effective=effective & permitted, permitted=permitted, inheritable=inheritable & held)
     linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(_LAST_CAPABILITY + 1):
@@ -95,6 +96,7 @@ def become(who: user.User, process: dict[str, Any], *, exact: bool) -> None:
             linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_RAISE, number)
     if process.get("noNewPrivileges") and not privileged:
         linux_process.prctl(linux_process.PR_SET_NO_NEW_PRIVS, 1)
+    # Where one goes on with noNewPrivileges: the later it is, the fewer calls of ours it has to allow.
     described = process.get("user")
     umask = described.get("umask") if isinstance(described, dict) else None
     os.umask(0o022 if umask is None else umask)

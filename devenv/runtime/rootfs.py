@@ -57,6 +57,12 @@ class Sources:
         self._trees: dict[int, int] = {}
         self._root = -1
         self.path = os.path.join(folder, config["root"]["path"])
+        # Mapping ids takes a process, found by its pid in the host's /proc: that has to be done before its pid there
+        # is another than ours.
+        self.mapped = any(
+            mountoptions.parse(entry.get("options") or []).idmap or entry.get("uidMappings")
+            for entry in config.get("mounts") or []
+        )
 
     def prepare(self) -> None:
         self._root = self.root()

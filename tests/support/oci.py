@@ -87,7 +87,8 @@ class Bundle:
         """Not captured: what goes on running keeps its streams open for as long as it lives."""
         words = [self.command, "--root", str(self.root), *arguments]
         with open(self.folder / "output", "ab") as output:
-            subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60, check=True)
+            done = subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60)
+        assert done.returncode == 0, self.output()
 
     def started(self, *args: str, options: tuple[str, ...] = ()) -> str:
         name = self.create(*(args or ("sleep", "1000")), options=options)
