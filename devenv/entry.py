@@ -21,6 +21,10 @@ _ELSEWHERE = frozenset({"-f", "--file", "-p", "--project-name", "--project-direc
 
 def main() -> None:
     arguments = sys.argv[1:]
+    if arguments[:1] == ["runtime"]:
+        from devenv.oci import entry
+
+        entry.begin(arguments[1:])
     if arguments and arguments[0] not in _NEVER_FAST and "DEVENV_SLOW" not in os.environ:
         code = _forward(arguments)
         if code is not None:

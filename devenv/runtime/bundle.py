@@ -133,7 +133,10 @@ def build(options: Options) -> dict[str, Any]:
     linux: dict[str, Any] = {
         "namespaces": _namespaces(options),
         "sysctl": {**({} if options.network else NETWORK_SYSCTLS), **options.sysctls},
-        "resources": resources.to_oci(options.resources),
+        "resources": {
+            **resources.to_oci(options.resources),
+            **({"devices": [{"allow": True, "access": "rwm"}]} if options.privileged else {}),
+        },
         "cgroupsPath": options.cgroup_path,
         "devices": [
             {"path": device.target, "x-devenv-source": device.source, "x-devenv-access": device.permissions}
@@ -209,9 +212,14 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
         del system[-1]  # it comes with the namespace that is joined
     chosen = [mount for mount in system if mount.target not in own or mount.target in {"/proc", "/dev", "/sys"}]
     return [
-        {"destination": mount.target, "type": mount.type, "source": mount.source, "options": list(mount.options)}
+        {"destination": mount.target, "type": mount.type, "source": mount.source, "options": _recursive(mount.options)}
         for mount in (*chosen, *options.mounts)
     ]
+
+
+def _recursive(options: tuple[str, ...]) -> list[str]:
+    """Docker's read-only is so to the last mount beneath; the specification has a word of its own for that."""
+    return [*options, "rro"] if {"rbind", "ro"} <= set(options) else list(options)
 
 
 def _annotations(options: Options) -> dict[str, str]:

@@ -62,7 +62,12 @@ def _name(text: str) -> str:
 
 
 def mask(names: Iterable[str]) -> int:
+    """What this kernel has no number for is left out: ``unknown`` tells of it."""
     found = 0
     for name in names:
-        found |= 1 << _NUMBERS[name]
+        found |= 1 << _NUMBERS[name] if name in _NUMBERS else 0
     return found
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in _NUMBERS]

@@ -12,36 +12,39 @@ internal processes").
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import resources
-
-T = TypeVar("T")
+from devenv.linux import bpf, namespace
+from devenv.runtime import devicerules, resources
+from devenv.runtime import limits as limits_table
 
 _ATTEMPTS = 20
 ROOT = "/sys/fs/cgroup"
-V1 = ("memory", "cpu", "cpuacct", "cpuset", "pids", "devices", "freezer")
-_V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
-# What a process may do with devices: c 1:3 null … 5:2 ptmx, 136:* pts; mknod of any (Docker's list).
-_DEVICES = (
-    "c *:* m",
-    "b *:* m",
-    *(f"c {number} rwm" for number in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:1", "5:2", "136:*", "10:200")),
-)
+# What `devenv doctor` and its limits speak of; a container gets a cgroup in every hierarchy that is mounted.
+_V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma")
 
 
 class Place(NamedTuple):
-    """Where containers' cgroups are made. ``hierarchies``: controller -> folder, "" for the unified one."""
+    """Where containers' cgroups are made: controller -> folder; "" is the unified hierarchy, if it is mounted."""
 
     version: int  # 1 or 2; 0 where there is nothing we may write to
-    hierarchies: dict[str, str]
+    hierarchies: dict[str, str]  # beneath them the relative paths
     reason: str = ""  # why limits can't be had
+    roots: Mapping[str, str] = MappingProxyType({})  # beneath them the absolute ones
+
+    def folders(self, path: str) -> dict[str, str]:
+        """Controller -> the folder of ``path``: one of devenv's own, or an absolute one of the OCI's cgroupsPath."""
+        bases = self.roots if path.startswith("/") else self.hierarchies
+        return {name: _join(base, f"/{path.strip('/')}") for name, base in bases.items()}
 
 
 _place: Place | None = None
@@ -56,31 +59,50 @@ def place() -> Place:
 
 
 def _find() -> Place:
-    own = _own_cgroups()
-    v1 = {}
-    for controller in V1:
-        for mounted in (controller, "cpu,cpuacct" if controller in {"cpu", "cpuacct"} else controller):
-            folder = f"{ROOT}/{mounted}"
-            if controller in own and os.path.isdir(folder):
-                v1[controller] = _join(folder, own[controller])
-                break
+    own, mounted = _own_cgroups(), _mounted()
+    v1 = {name: found for name, found in mounted.items() if name and name in own}
     if v1:
-        writable = {name: folder for name, folder in v1.items() if os.access(folder, os.W_OK)}
+        folders = {name: _join(base, _beneath(root, own[name])) for name, (base, root) in v1.items()}
+        writable = {name: folder for name, folder in folders.items() if os.access(folder, os.W_OK)}
         if writable:
-            return Place(1, writable)
+            return Place(1, writable, roots={name: v1[name][0] for name in writable})
         return Place(0, {}, "cgroup v1 can't be delegated to a user: boot with systemd.unified_cgroup_hierarchy=1")
-    if not os.path.exists(f"{ROOT}/cgroup.controllers"):
+    if "" not in mounted:
         return Place(0, {}, "no cgroup hierarchy is mounted at /sys/fs/cgroup")
-    return _delegated(_join(ROOT, own.get("", "/")))
+    base, root = mounted[""]
+    return _delegated(base, _join(base, _beneath(root, own.get("", "/"))))
 
 
-def _delegated(own: str) -> Place:
+def _mounted() -> dict[str, tuple[str, str]]:
+    """Controller -> mount point, and what of the hierarchy is shown there ("/", but for a container's)."""
+    found: dict[str, tuple[str, str]] = {}
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            kind, _, options = rest.split()[:3]
+            if kind not in {"cgroup", "cgroup2"}:
+                continue
+            root, point = fields.split()[3:5]
+            if kind == "cgroup2":
+                found.setdefault("", (point, root))
+                continue
+            for option in options.split(","):
+                if option not in {"rw", "ro", "xattr", "noprefix", "clone_children"}:
+                    found.setdefault(option.removeprefix("name="), (point, root))
+    return found
+
+
+def _beneath(root: str, path: str) -> str:
+    return path.removeprefix(root.rstrip("/")) or "/"
+
+
+def _delegated(top: str, own: str) -> Place:
     """The highest folder from our own upwards that we may make cgroups in."""
     best = ""
     folder = own
-    while folder.startswith(ROOT) and os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK):
+    while folder.startswith(top) and os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK):
         best = folder
-        if folder == ROOT:
+        if folder == top:
             break
         folder = os.path.dirname(folder)
     if not best:
@@ -90,7 +112,7 @@ def _delegated(own: str) -> Place:
             "no cgroup is delegated to this user: log in through systemd, or run "
             "`systemd-run --user --scope -p Delegate=yes devenv …`",
         )
-    return Place(2, {"": best})
+    return Place(2, {"": best}, roots={"": top})
 
 
 def _join(folder: str, path: str) -> str:
@@ -104,7 +126,7 @@ def _own_cgroups() -> dict[str, str]:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             for controller in controllers.split(","):
-                found[controller] = path
+                found[controller.removeprefix("name=")] = path
     return found
 
 
@@ -129,32 +151,129 @@ def limits_available() -> dict[str, str]:
     }
 
 
-def create(path: str, limits: dict[str, Any], *, devices: list[str] | None = None) -> list[str]:
-    """Make the container's cgroups and set its limits; the folders to join.
+class Group(NamedTuple):
+    folders: list[str]  # to join, one a hierarchy
+    made: list[str]  # what `create` had to make, parents first
 
-    ``limits`` is the specification's ``linux.resources``. Raises ``ContainerError`` for a limit that can't be set.
+
+def create(path: str, limits: dict[str, Any], *, rules: list[devicerules.Rule], required: bool = True) -> Group:
+    """Make the container's cgroups and set its limits: ``limits`` is the specification's ``linux.resources``.
+
+    Raises ``ContainerError`` for a limit that can't be set, and ``FileExistsError`` when someone's processes are in the
+    place already; then nothing of it is left. ``required``: having no cgroup at all is an error if there are limits.
     """
     here = place()
-    folders = []
+    if here.version == 0:
+        if _needs(limits) and required:
+            kinds = ", ".join(sorted(limits))
+            raise errors.ContainerError(
+                f"limits ({kinds}) can't be set here: {here.reason}",
+                hint="`devenv doctor` shows what this machine gives",
+            )
+        return Group([], [])
+    chosen = here.folders(path)
+    made: list[str] = []
+    try:
+        if here.version == 2:
+            _again(lambda: _make_v2(here, path, made))
+        for folder in dict.fromkeys(chosen.values()):
+            _again(functools.partial(_make, folder, made))
+        if here.version == 1 and "cpuset" in chosen:
+            _inherit_cpuset(here.roots["cpuset"], chosen["cpuset"])
+        apply(path, limits)
+        restrict(path, rules)
+    except BaseException:
+        discard(made)
+        raise
+    return Group(list(dict.fromkeys(chosen.values())), made)
+
+
+def discard(made: list[str]) -> None:
+    """Undo what ``create`` made: whatever runs in there is killed. What others have come to use stays."""
+    for folder in reversed(made):
+        with contextlib.suppress(OSError):
+            _remove(folder)
+
+
+def _make(folder: str, made: list[str]) -> None:
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each, 0o755)
+            made.append(each)
+        except FileExistsError:
+            continue
+
+
+def apply(path: str, limits: dict[str, Any]) -> None:
+    """Set limits of cgroups that are there. Raises ``ContainerError``."""
+    here = place()
+    chosen = here.folders(path)
     if here.version == 2:
-        folders.append(_again(lambda: _create_v2(here.hierarchies[""], path, limits)))
-    for name, base in here.hierarchies.items() if here.version == 1 else ():
-        folder = f"{base}/{path}"
-        _again(lambda folder=folder: os.makedirs(folder, mode=0o755, exist_ok=True))  # type: ignore[misc]
-        folders.append(folder)
-        if name == "cpuset":
-            _inherit_cpuset(base, path)
-        for file, value in _v1_values(name, limits, devices):
+        for file, value in limits_table.v2(limits):
+            _write_limit(f"{chosen['']}/{file}", value)
+        return
+    for name, values in limits_table.v1(limits).items():
+        if name not in chosen:
+            raise errors.ContainerError(
+                f"the limit `{values[0][0]}` needs the cgroup controller `{name}`, which this machine doesn't have"
+            )
+        ordered = _memory_order(chosen[name], values) if name == "memory" else values
+        for file, value in ordered:
+            _write_limit(f"{chosen[name]}/{file}", value)
+
+
+def _memory_order(folder: str, values: limits_table.Values) -> limits_table.Values:
+    """Memory may never be above memory and swap together: which goes first depends on which way they go."""
+    given = dict(values)
+    both = given.get("memory.memsw.limit_in_bytes")
+    if "memory.limit_in_bytes" not in given or both is None:
+        return values
+    try:
+        with open(f"{folder}/memory.memsw.limit_in_bytes") as file:
+            grows = int(both) < 0 or int(both) > int(file.read())
+    except OSError:
+        return values
+    first = "memory.memsw.limit_in_bytes" if grows else "memory.limit_in_bytes"
+    return sorted(values, key=lambda pair: pair[0] != first)
+
+
+def restrict(path: str, rules: list[devicerules.Rule]) -> None:
+    """Say which devices may be used. In a user namespace the kernel forbids both saying it and making nodes."""
+    here = place()
+    if not rules or not namespace.in_initial_user_namespace():
+        return
+    folder = here.folders(path).get("devices" if here.version == 1 else "")
+    if folder is None:
+        return
+    if here.version == 1:
+        for file, value in (rule.v1() for rule in rules):
             _write_limit(f"{folder}/{file}", value)
-    if here.version == 0 and _needs(limits):
-        kinds = ", ".join(sorted(limits))
-        raise errors.ContainerError(
-            f"limits ({kinds}) can't be set here: {here.reason}", hint="`devenv doctor` shows what this machine gives"
-        )
-    return folders
+        return
+    allowed, exceptions = devicerules.settle(rules)
+    if allowed and not exceptions:
+        return
+    target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        loaded = bpf.prog_load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, devicerules.program(rules), "devenv_devices")
+        before = bpf.prog_query(target, bpf.BPF_CGROUP_DEVICE)
+        bpf.prog_attach(target, loaded, bpf.BPF_CGROUP_DEVICE, bpf.BPF_F_ALLOW_MULTI)
+        os.close(loaded)
+        # All that are attached have to agree, so the former one would hold on to what was forbidden.
+        for number in before:
+            old = bpf.prog_get_fd_by_id(number)
+            bpf.prog_detach(target, old, bpf.BPF_CGROUP_DEVICE)
+            os.close(old)
+    except OSError as exc:
+        raise errors.ContainerError(f"the devices of the container can't be guarded: {exc.strerror}") from exc
+    finally:
+        os.close(target)
 
 
-def _again(make: Callable[[], T]) -> T:
+def _again(make: Callable[[], None]) -> None:
     """Another project's last container takes the folder above along as ours is made in it: then once more."""
     for _ in range(_ATTEMPTS):
         try:
@@ -168,16 +287,16 @@ def _needs(limits: dict[str, Any]) -> bool:
     return any(limits.get(kind) for kind in ("memory", "cpu", "pids"))
 
 
-def _create_v2(base: str, path: str, limits: dict[str, Any]) -> str:
-    _clear_the_way(base)
+def _make_v2(here: Place, path: str, made: list[str]) -> None:
+    absolute = path.startswith("/")
+    base = here.roots[""] if absolute else here.hierarchies[""]
+    if not absolute:
+        _clear_the_way(base)
     folder = base
-    for part in path.split("/"):
+    for part in path.strip("/").split("/"):
         _pass_controllers_on(folder)
         folder = f"{folder}/{part}"
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-    for file, value in _v2_values(limits):
-        _write_limit(f"{folder}/{file}", value)
-    return folder
+        _make(folder, made)
 
 
 def _clear_the_way(base: str) -> None:
@@ -210,66 +329,17 @@ def _pass_controllers_on(folder: str) -> None:
                     raise
 
 
-def _v2_values(limits: dict[str, Any]) -> list[tuple[str, str]]:
-    memory, cpu, pids = limits.get("memory", {}), limits.get("cpu", {}), limits.get("pids", {})
-    values = []
-    if memory.get("limit"):
-        values.append(("memory.max", _or_max(memory["limit"])))
-        swap = memory.get("swap")
-        if swap is not None:
-            values.append(("memory.swap.max", "max" if swap < 0 else str(max(0, swap - memory["limit"]))))
-    if memory.get("reservation"):
-        values.append(("memory.low", str(memory["reservation"])))
-    if cpu.get("quota") or cpu.get("period"):
-        values.append(("cpu.max", f"{_or_max(cpu.get('quota') or -1)} {cpu.get('period') or 100000}"))
-    if cpu.get("shares"):
-        values.append(("cpu.weight", str(resources.shares_to_weight(cpu["shares"]))))
-    if cpu.get("cpus"):
-        values.append(("cpuset.cpus", cpu["cpus"]))
-    if pids.get("limit"):
-        values.append(("pids.max", _or_max(pids["limit"])))
-    return values
-
-
-def _or_max(value: int) -> str:
-    return "max" if value < 0 else str(value)
-
-
-def _v1_values(name: str, limits: dict[str, Any], devices: list[str] | None) -> list[tuple[str, str]]:
-    memory, cpu, pids = limits.get("memory", {}), limits.get("cpu", {}), limits.get("pids", {})
-    table: dict[str, list[tuple[str, Any]]] = {
-        "memory": [
-            ("memory.limit_in_bytes", memory.get("limit")),
-            ("memory.memsw.limit_in_bytes", memory.get("swap")),
-            ("memory.soft_limit_in_bytes", memory.get("reservation")),
-            ("memory.swappiness", memory.get("swappiness")),
-            ("memory.oom_control", 1 if memory.get("disableOOMKiller") else None),
-        ],
-        "cpu": [
-            ("cpu.cfs_period_us", cpu.get("period")),
-            ("cpu.cfs_quota_us", cpu.get("quota")),
-            ("cpu.shares", cpu.get("shares")),
-        ],
-        "cpuset": [("cpuset.cpus", cpu.get("cpus"))],
-        "pids": [("pids.max", None if pids.get("limit") is None else _or_max(pids["limit"]))],
-    }
-    if name == "devices" and devices is not None:
-        rules = [("devices.deny", "a"), *(("devices.allow", rule) for rule in (*_DEVICES, *devices))]
-        return [(file, str(value)) for file, value in rules]
-    return [(file, str(value)) for file, value in table.get(name, []) if value is not None]
-
-
-def _inherit_cpuset(base: str, path: str) -> None:
+def _inherit_cpuset(base: str, folder: str) -> None:
     """On v1 a new cpuset is empty, and nothing can join it until it is filled (cpuset(7))."""
-    folder = base
-    for part in path.split("/"):
-        parent, folder = folder, f"{folder}/{part}"
+    here = base
+    for part in folder.removeprefix(base).strip("/").split("/"):
+        parent, here = here, f"{here}/{part}"
         for file in ("cpuset.cpus", "cpuset.mems"):
-            with open(f"{folder}/{file}") as current:
+            with open(f"{here}/{file}") as current:
                 if current.read().strip():
                     continue
             with open(f"{parent}/{file}") as above:
-                write(f"{folder}/{file}", above.read().strip())
+                write(f"{here}/{file}", above.read().strip())
 
 
 def _write_limit(file: str, value: str) -> None:
@@ -299,19 +369,21 @@ def write(file: str, value: str) -> None:
 
 
 def folders(path: str) -> list[str]:
-    return [folder for base in place().hierarchies.values() if os.path.isdir(folder := f"{base}/{path}")]
+    return [folder for folder in dict.fromkeys(place().folders(path).values()) if os.path.isdir(folder)]
 
 
 def of_process(pid: int) -> list[str]:
     """The folders of the cgroups that a process is in, in every hierarchy that is mounted."""
-    found = []
+    found: dict[str, None] = {}
+    mounted = _mounted()
     with open(f"/proc/{pid}/cgroup") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
-            base = f"{ROOT}/{controllers}" if controllers else ROOT
-            if os.path.exists(f"{base}/cgroup.procs") and path != "/":
-                found.append(_join(base, path))
-    return found
+            name = controllers.split(",")[0].removeprefix("name=")
+            if name in mounted and path != "/":
+                base, root = mounted[name]
+                found[_join(base, _beneath(root, path))] = None
+    return [folder for folder in found if os.path.exists(f"{folder}/cgroup.procs")]
 
 
 def join(paths: list[str]) -> None:
@@ -341,26 +413,56 @@ def kill(path: str, number: int) -> None:
 def freeze(path: str, *, frozen: bool) -> None:
     """Raises ``ContainerError`` where there is no freezer. Returns once the kernel says it is done."""
     here = place()
+    chosen = here.folders(path)
     if here.version == 2:
-        folder = f"{here.hierarchies['']}/{path}"
-        write(f"{folder}/cgroup.freeze", "1" if frozen else "0")
-        return
-    if "freezer" not in here.hierarchies:
+        file, words, seen = "cgroup.freeze", ("0", "1"), f"{chosen['']}/cgroup.events"
+        folder = chosen[""]
+    elif "freezer" in chosen:
+        file, words, seen = "freezer.state", ("THAWED", "FROZEN"), f"{chosen['freezer']}/freezer.state"
+        folder = chosen["freezer"]
+    else:
         raise errors.ContainerError(
             "this machine can't pause containers: no freezer cgroup may be used", hint="see `devenv doctor`"
         )
-    folder = f"{here.hierarchies['freezer']}/{path}"
-    write(f"{folder}/freezer.state", "FROZEN" if frozen else "THAWED")
+    write(f"{folder}/{file}", words[frozen])
+    for attempt in range(2000):
+        if is_frozen(seen) == frozen:
+            return
+        # v1: a process that forks while it is frozen leaves the whole group "FREEZING" until it is asked again.
+        if here.version == 1 and attempt % 50 == 49:
+            write(f"{folder}/{file}", words[not frozen])
+            write(f"{folder}/{file}", words[frozen])
+        time.sleep(0.001)
+    write(f"{folder}/{file}", "THAWED" if here.version == 1 else "0")
+    raise errors.ContainerError("the container's processes can't be frozen")
+
+
+def is_frozen(file: str) -> bool:
+    with open(file) as text:
+        content = text.read()
+    return content == "FROZEN\n" or "frozen 1\n" in content
+
+
+def paused(path: str) -> bool:
+    """Whether the container is paused."""
+    here = place()
+    folder = here.folders(path).get("freezer" if here.version == 1 else "")
+    if not folder:
+        return False
+    try:
+        return is_frozen(f"{folder}/{'freezer.state' if here.version == 1 else 'cgroup.events'}")
+    except OSError:
+        return False
 
 
 def oom_kills(path: str) -> int:
     here = place()
     file = {1: "memory.oom_control", 2: "memory.events"}.get(here.version, "")
-    base = here.hierarchies.get("memory" if here.version == 1 else "")
-    if not base or not file:
+    folder = here.folders(path).get("memory" if here.version == 1 else "")
+    if not folder or not file:
         return 0
     try:
-        with open(f"{base}/{path}/{file}") as text:
+        with open(f"{folder}/{file}") as text:
             for line in text:
                 name, _, value = line.partition(" ")
                 if name == "oom_kill":
@@ -371,22 +473,27 @@ def oom_kills(path: str) -> int:
 
 
 def destroy(path: str) -> None:
-    """Kill what is left in the container's cgroups and remove them, with the project's when it is the last."""
+    """Kill what is left in the cgroups and remove them; of devenv's own also the project's, if it is empty.
+
+    Raises ``OSError`` for one that stays.
+    """
+    here = place()
     # Everywhere, first: a process that one hierarchy has frozen doesn't die in any.
     for folder in folders(path):
-        for here, _, _ in os.walk(folder):
-            _thaw(here)
+        for each, _, _ in os.walk(folder):
+            _thaw(each)
     stays: OSError | None = None
-    for base in place().hierarchies.values():
-        folder = f"{base}/{path}"
+    for name, folder in here.folders(path).items():
         if not os.path.isdir(folder):
             continue
-        for here, _, _ in os.walk(folder, topdown=False):
+        for each, _, _ in os.walk(folder, topdown=False):
             try:
-                _remove(here)
+                _remove(each)
             except OSError as exc:
                 stays = exc
-        while (folder := os.path.dirname(folder)) != base:
+        if path.startswith("/"):
+            continue
+        while (folder := os.path.dirname(folder)) != here.hierarchies[name]:
             try:
                 os.rmdir(folder)
             except OSError:

@@ -10,10 +10,12 @@ import contextlib
 import os
 import signal
 import socket
-from typing import NamedTuple
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import cgroup, handshake, init, seccomp
+from devenv.runtime import cgroup, devicerules, devices, handshake, idmap, init, seccomp
 from devenv.util import fs, identity
 
 
@@ -32,39 +34,56 @@ def create(
     if not isinstance(config, dict):
         raise errors.ContainerError(f"container `{container_id[:12]}` has no readable `config.json`")
     os.makedirs(f"{bundle_dir}/rootfs", exist_ok=True)
-    limits = (config.get("linux") or {}).get("resources") or {}
-    path = (config.get("linux") or {}).get("cgroupsPath") or f"devenv/{container_id}"
+    linux = config.get("linux") or {}
+    path = linux.get("cgroupsPath") or f"devenv/{container_id}"
+    with translated():
+        group = cgroup.create(path, linux.get("resources") or {}, rules=device_rules(config))
+        try:
+            return fork(init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders))
+        except BaseException:
+            with contextlib.suppress(OSError):  # what went wrong first is what is told
+                cgroup.destroy(path)
+            raise
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """The kernel's refusals in words."""
     try:
-        folders = cgroup.create(path, limits, devices=_device_rules(config))
-        plan = init.Plan(bundle_dir, config, stdio, cgroups=folders)
-        return _fork(plan)
-    except BaseException as exc:
-        with contextlib.suppress(OSError):  # what went wrong first is what is told
-            cgroup.destroy(path)
-        if isinstance(exc, OSError):
-            raise errors.ContainerError(f"{exc.filename or 'the container'}: {exc.strerror}") from exc
-        raise
+        yield
+    except OSError as exc:
+        raise errors.ContainerError(f"{exc.filename or 'the container'}: {exc.strerror}") from exc
 
 
-def _device_rules(config: dict[str, object]) -> list[str] | None:
-    """What the cgroup v1 devices controller allows beside the usual; None for a privileged container: everything."""
-    linux = config["linux"]
-    assert isinstance(linux, dict)
-    process = config["process"]
-    assert isinstance(process, dict)
-    if len(process["capabilities"]["bounding"]) > 38:
-        return None
-    rules = []
-    for device in linux.get("devices") or []:
-        with contextlib.suppress(OSError):
-            found = os.stat(device["x-devenv-source"])
-            kind = "b" if os.path.exists(f"/sys/dev/block/{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}") else "c"
-            access = device["x-devenv-access"]
-            rules.append(f"{kind} {os.major(found.st_rdev)}:{os.minor(found.st_rdev)} {access}")
-    return rules
+def device_rules(config: dict[str, Any]) -> list[devicerules.Rule]:
+    """What the container's cgroup is to say of devices. Raises ``ContainerError``."""
+    linux = config.get("linux") or {}
+    given = list((linux.get("resources") or {}).get("devices") or [])
+    for entry in linux.get("devices") or []:
+        if "x-devenv-source" in entry:
+            with contextlib.suppress(OSError):
+                mode, number, _ = devices.described(entry)
+                given.append(
+                    {
+                        "allow": True,
+                        "type": "b" if stat.S_ISBLK(mode) else "c",
+                        "major": os.major(number),
+                        "minor": os.minor(number),
+                        "access": entry["x-devenv-access"],
+                    }
+                )
+    try:
+        return devicerules.rules(given)
+    except ValueError as exc:
+        raise errors.ContainerError(str(exc)) from exc
 
 
-def _fork(plan: init.Plan) -> Created:
+def fork(plan: init.Plan, *, at_hooks: Callable[[int], dict[str, Any]] | None = None) -> Created:
+    """The processes of one container, up to READY. The caller is a child subreaper.
+
+    ``at_hooks`` is called with the first process' pid when its namespaces stand; it returns the state that the hooks
+    of the container's own side are given. Raises ``ContainerError`` and ``OSError``; then no process is left.
+    """
     ours, theirs = handshake.pair()
     first = os.fork()
     if first == 0:
@@ -75,12 +94,9 @@ def _fork(plan: init.Plan) -> Created:
             os._exit(1)
     theirs.close()
     try:
+        pid = _first_process(ours, first, plan)
         try:
-            pid = int(handshake.expect(ours, handshake.Word.PID).values["pid"])
-        finally:
-            os.waitpid(first, 0)
-        try:
-            return _await_ready(ours, pid)
+            return _await_ready(ours, pid, at_hooks)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -92,9 +108,27 @@ def _fork(plan: init.Plan) -> Created:
         raise
 
 
-def _await_ready(wire: socket.socket, pid: int) -> Created:
+def _first_process(wire: socket.socket, first: int, plan: init.Plan) -> int:
+    try:
+        message = handshake.expect(wire, handshake.Word.USER, handshake.Word.PID)
+        if message.word is handshake.Word.USER:
+            idmap.write(first, plan.linux.get("uidMappings") or [], plan.linux.get("gidMappings") or [])
+            handshake.say(wire, handshake.Word.MAPPED)
+            message = handshake.expect(wire, handshake.Word.PID)
+        return int(message.values["pid"])
+    except BaseException:
+        os.kill(first, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(first, 0)
+
+
+def _await_ready(wire: socket.socket, pid: int, at_hooks: Callable[[int], dict[str, Any]] | None) -> Created:
     handshake.say(wire, handshake.Word.GO)
-    message = handshake.expect(wire, handshake.Word.READY)
+    message = handshake.expect(wire, handshake.Word.HOOKS, handshake.Word.READY)
+    if message.word is handshake.Word.HOOKS:
+        handshake.say(wire, handshake.Word.PASSED, state=at_hooks(pid) if at_hooks else {})
+        message = handshake.expect(wire, handshake.Word.READY)
     master = message.fds[0] if message.fds else None
     return Created(pid, identity.process_start_time(pid) or 0, wire.detach(), master)
 

@@ -24,12 +24,14 @@ import signal
 import socket
 import struct
 import termios
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from devenv import errors
 from devenv.linux import namespace, openat2
 from devenv.linux import process as linux_process
-from devenv.runtime import cgroup, handshake, init, process, rootfs, seccomp, state, user
+from devenv.runtime import cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state, user
 from devenv.util import fs
 
 # In this order: the first gives the right to join the others, the last takes the host's files away.
@@ -39,6 +41,7 @@ _NAMESPACES = (
     ("ipc", namespace.CLONE_NEWIPC),
     ("uts", namespace.CLONE_NEWUTS),
     ("net", namespace.CLONE_NEWNET),
+    ("time", namespace.CLONE_NEWTIME),
     ("pid", namespace.CLONE_NEWPID),
     ("mnt", namespace.CLONE_NEWNS),
 )
@@ -48,6 +51,16 @@ class Executed(NamedTuple):
     pid: int  # a child of the caller's
     pidfd: int
     tty_master_fd: int | None
+
+
+class Manner(NamedTuple):
+    """How the specification's `exec` differs from devenv's own."""
+
+    exact: bool = False  # the process object as it stands: numeric user, the sets of capabilities, strict limits
+    keep: tuple[int, ...] = ()  # descriptors that the process inherits beside the standard ones
+    cgroup: str = ""  # beneath the container's own
+    linux: Mapping[str, Any] = MappingProxyType({})  # of the container's config
+    keyring: bool = True
 
 
 def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False) -> Executed:
@@ -66,21 +79,63 @@ def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, in
         # It says how the process is to be confined.
         raise errors.ContainerError(f"container `{target.id[:12]}` has no readable `config.json`")
     seal = seccomp.prepare(config, container_id=target.id, bundle=folder, pid=target.pid)
+    return enter(target.pid, described, seal, stdio=stdio, tty=tty, manner=Manner())
+
+
+def enter(
+    container: int,
+    described: dict[str, Any],
+    seal: seccomp.Seal | None,
+    *,
+    stdio: tuple[int, int, int],
+    tty: bool,
+    manner: Manner,
+) -> Executed:
+    """``container`` is the pid of its first process, ``seal`` the filter of the container's system calls.
+
+    ``described``'s ``user`` may be a string, ``"name:group"``, if it isn't ``exact``.
+    """
     linux_process.prctl(linux_process.PR_SET_CHILD_SUBREAPER, 1)
-    folders = cgroup.of_process(target.pid)
+    folders = cgroup.of_process(container)
+    if manner.cgroup:
+        folders = [os.path.normpath(f"{folder}/{manner.cgroup}") for folder in folders]
+        for folder in folders:
+            os.makedirs(folder, mode=0o755, exist_ok=True)
     with contextlib.ExitStack() as kept:
         with contextlib.ExitStack() as passed:
-            spaces = _open_namespaces(target.pid, passed)
+            target = _open(container, passed)
             ours, theirs = handshake.pair()
             kept.enter_context(ours)
             passed.enter_context(theirs)
             first = os.fork()
             if first == 0:
                 try:
-                    _join(spaces, folders, described, theirs, seal, stdio=stdio, tty=tty)
+                    _join(target, folders, described, theirs, seal, stdio=stdio, tty=tty, manner=manner)
                 finally:
                     os._exit(1)
         return _await(ours, first)
+
+
+class _Target(NamedTuple):
+    """What is held open of the container while it is entered."""
+
+    spaces: list[tuple[int, int]]
+    root: int
+
+    def descriptors(self) -> list[int]:
+        return [*(descriptor for descriptor, _ in self.spaces), self.root]
+
+
+def _open(pid: int, passed: contextlib.ExitStack) -> _Target:
+    """``passed`` closes what is opened."""
+    try:
+        spaces = _open_namespaces(pid, passed)
+        # A container without a mount namespace has nothing but another root.
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as exc:
+        raise errors.ContainerError("the container has just ended") from exc
+    passed.callback(os.close, root)
+    return _Target(spaces, root)
 
 
 def _await(wire: socket.socket, first: int) -> Executed:
@@ -113,16 +168,15 @@ def _await(wire: socket.socket, first: int) -> Executed:
 
 
 def _open_namespaces(pid: int, passed: contextlib.ExitStack) -> list[tuple[int, int]]:
-    """Those that are not ours already: joining one's own user namespace is an error (setns(2)).
-
-    ``passed`` closes them.
-    """
+    """Those that are not ours already: joining one's own user namespace is an error (setns(2))."""
     found = []
     for name, flag in _NAMESPACES:
         try:
             descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as exc:
-            raise errors.ContainerError("the container has just ended") from exc
+        except FileNotFoundError:
+            if name == "time" and os.path.exists(f"/proc/{pid}"):
+                continue  # before Linux 5.6
+            raise
         passed.callback(os.close, descriptor)
         if os.fstat(descriptor).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
             found.append((descriptor, flag))
@@ -130,7 +184,7 @@ def _open_namespaces(pid: int, passed: contextlib.ExitStack) -> list[tuple[int, 
 
 
 def _join(
-    spaces: list[tuple[int, int]],
+    target: _Target,
     folders: list[str],
     described: dict[str, Any],
     wire: socket.socket,
@@ -138,23 +192,31 @@ def _join(
     *,
     stdio: tuple[int, int, int],
     tty: bool,
+    manner: Manner,
 ) -> NoReturn:
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        keep = [wire.fileno(), *(descriptor for descriptor, _ in spaces)]
-        init.take_descriptors(stdio, keep)
+        init.default_signals()
+        init.take_descriptors(stdio, [wire.fileno(), *target.descriptors(), *manner.keep])
         linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
         os.setsid()
-        with contextlib.suppress(OSError):
-            linux_process.join_new_session_keyring()
-        with contextlib.suppress(PermissionError):
-            # A user's session may not move processes across to the engine's delegated subtree.
+        if manner.keyring:
+            init.new_keyring()
+        score = described.get("oomScoreAdj")
+        if score is not None:
+            init.set_oom_score(score, exact=manner.exact)
+        schedule.set_affinity(described, "initial")
+        with rootfs.doing("joining the container's cgroup"), _lenient(strict=manner.exact and os.geteuid() == 0):
             cgroup.join(folders)
-        for descriptor, flag in spaces:
+        schedule.set_affinity(described, "final")
+        for descriptor, flag in target.spaces:
             namespace.setns(descriptor, flag)
+            if flag == namespace.CLONE_NEWUSER:
+                init.become_root()
             os.close(descriptor)
+        if not os.path.samestat(os.stat("/"), os.fstat(target.root)):
+            os.fchdir(target.root)
+            os.chroot(".")
+        os.close(target.root)
         told, tell = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid:
@@ -164,33 +226,46 @@ def _join(
         os.close(tell)
         os.read(told, 1)
         os.close(told)
-        _become(described, wire, seal, tty=tty)
+        _become(described, wire, seal, tty=tty, manner=manner)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         init.give_up(wire, exc)
     os._exit(1)
 
 
-def _become(described: dict[str, Any], wire: socket.socket, seal: seccomp.Seal | None, *, tty: bool) -> NoReturn:
+@contextlib.contextmanager
+def _lenient(*, strict: bool) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError:
+        # A user's session may not move processes across to the engine's delegated subtree.
+        if strict:
+            raise
+
+
+def _become(
+    described: dict[str, Any], wire: socket.socket, seal: seccomp.Seal | None, *, tty: bool, manner: Manner
+) -> NoReturn:
     message = handshake.hear(wire)
     if message is None or message.word is not handshake.Word.GO:
         os._exit(1)
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    given = described.get("user")
-    text = given if isinstance(given, str) else init.numeric(described)
-    who = user.resolve(root, text, described.get("groups") or ())
-    master = _terminal(root, who) if tty else -1
+    who = _identify(root, described, exact=manner.exact)
+    master = _terminal(root, who, described.get("consoleSize") or {}) if tty else -1
     if not tty:
         os.setsid()
     cwd = described.get("cwd") or "/"
-    with rootfs.doing(f"entering the working directory `{cwd}`"):
-        process.enter_cwd(cwd, who)
-    process.set_rlimits(described.get("rlimits") or [])
+    with rootfs.doing(f"chdir to the working directory `{cwd}`"):
+        process.enter_cwd(cwd, None if manner.exact else who)
+    process.set_rlimits(described.get("rlimits") or [], exact=manner.exact)
+    with rootfs.doing("setting how the process is scheduled"):
+        schedule.apply(described, dict(manner.linux))
     env = process.environment(described, who)
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
-    process.become(who, described, functools.partial(seccomp.load, seal, wire))
+    labels.label_next_program(described)
+    process.become(who, described, functools.partial(seccomp.load, seal, wire), exact=manner.exact)
     try:
         process.execute(list(described["args"]), env)
     except OSError as exc:
@@ -198,13 +273,22 @@ def _become(described: dict[str, Any], wire: socket.socket, seal: seccomp.Seal |
     os._exit(127)
 
 
-def _terminal(root: int, who: user.User) -> int:
+def _identify(root: int, described: dict[str, Any], *, exact: bool) -> user.User:
+    given = described.get("user")
+    if exact:
+        return user.exactly(root, given or {})
+    text = given if isinstance(given, str) else init.numeric(described)
+    return user.resolve(root, text, described.get("groups") or ())
+
+
+def _terminal(root: int, who: user.User, size: dict[str, int]) -> int:
     """A pseudo-terminal from the container's own devpts, as its controlling terminal."""
     with rootfs.doing("making a terminal in the container"):
         master = openat2.in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
         fcntl.ioctl(master, init.TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, init.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
         os.fchown(slave, who.uid, -1)
+        init.resize(slave, size)
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for number in (0, 1, 2):

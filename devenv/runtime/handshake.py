@@ -2,17 +2,27 @@
 
     monitor                     child A                      child B, to be the container's init
        | fork -------------------> |                              |
-       |                           | joins cgroups, unshares      |
+       |                           | joins cgroups                |
+       | <------------------ USER -+ (with a user namespace of its own only)
+       | MAPPED -----------------> | its ids are mapped           |
+       |                           | joins, unshares              |
        |                           | fork ----------------------> |
        | <---------------- PID n --+ _exit                        |
        |  (waits for A; B is now the monitor's own child, because the monitor is a subreaper)
        | GO ----------------------------------------------------> |  dies with the monitor from now on
-       |                                                          |  mounts, pivots, sets itself up
+       |                                                          |  mounts
+       | <----------------------------------------------- HOOKS --+  (if there are any, or devices to be given)
+       | PASSED + state ----------------------------------------> |  ours have run, now its own
+       |                                                          |  pivots, sets itself up
        | <------------------------------- READY [+ pty's master] -+
        |                                                          |  waits: `create` is done
        | START -------------------------------------------------> |  drops its rights
        | <--------------------------------- LISTENER + descriptor +  (only where its seccomp policy notifies)
        | <------------------------- end of file: it has executed -+
+
+Where whoever creates doesn't stay (`devenv runtime create`), B waits at a listening socket instead, the *gate*: `start`
+connects to it, and that connection is the wire from then on. Nobody can connect any more once B has executed, which is
+how one tells "created" from "running".
 
 Either child may say FAILED instead, with the step and the errno; then it is gone. A message out of turn is an error
 that names both.
@@ -31,8 +41,12 @@ from devenv import errors
 
 
 class Word(Enum):
+    USER = "user"
+    MAPPED = "mapped"
     PID = "pid"
     GO = "go"
+    HOOKS = "hooks"
+    PASSED = "passed"
     READY = "ready"
     START = "start"
     LISTENER = "listener"
@@ -68,15 +82,16 @@ def hear(at: socket.socket) -> Message | None:
     return Message(Word(values.pop("word")), values, tuple(numbers))
 
 
-def expect(at: socket.socket, word: Word) -> Message:
-    """Raises ``ContainerError`` for what the child could not do, and for anything else than ``word``."""
+def expect(at: socket.socket, *words: Word) -> Message:
+    """Raises ``ContainerError`` for what the child could not do, and for anything else than one of ``words``."""
+    wanted = "` or `".join(word.value for word in words)
     message = hear(at)
     if message is None:
-        raise errors.ContainerError(f"the container's first process died before `{word.value}`")
+        raise errors.ContainerError(f"the container's first process died before `{wanted}`")
     if message.word is Word.FAILED:
         raise failure(message.values)
-    if message.word is not word:
-        raise errors.ContainerError(f"the container said `{message.word.value}` where `{word.value}` was expected")
+    if message.word not in words:
+        raise errors.ContainerError(f"the container said `{message.word.value}` where `{wanted}` was expected")
     return message
 
 
@@ -102,8 +117,9 @@ def failure(values: dict[str, Any]) -> errors.ContainerError:
 
 def _command_failure(command: str, number: int) -> errors.ContainerError:
     missing = number in {2, 20}  # ENOENT, ENOTDIR
-    where = "in the container" if "/" in command else "in the container's PATH"
-    text = f"executable `{command}` not found {where}" if missing else f"`{command}`: {os.strerror(number)}"
+    where = "the container" if "/" in command else "the container's PATH"
+    # podman tells from these words what to exit with.
+    text = f"`{command}`: executable file not found in {where}" if missing else f"`{command}`: {os.strerror(number)}"
     hint = None
     if number == 13:
         hint = "it is not executable, or its file system forbids it: `chmod +x` it in the image"

@@ -15,12 +15,25 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from devenv import errors
-from devenv.linux import mount, namespace, openat2
+from devenv.linux import interface, mount, namespace, openat2
 from devenv.linux import process as linux_process
-from devenv.runtime import bundle, cgroup, handshake, process, rootfs, seccomp, user
+from devenv.runtime import (
+    bundle,
+    cgroup,
+    handshake,
+    hooks,
+    labels,
+    mountoptions,
+    process,
+    rootfs,
+    schedule,
+    seccomp,
+    user,
+)
 
 _FLAGS = {
     "mount": namespace.CLONE_NEWNS,
@@ -29,6 +42,7 @@ _FLAGS = {
     "ipc": namespace.CLONE_NEWIPC,
     "uts": namespace.CLONE_NEWUTS,
     "cgroup": namespace.CLONE_NEWCGROUP,
+    "user": namespace.CLONE_NEWUSER,
     "time": namespace.CLONE_NEWTIME,
 }
 # TIOCGPTPEER, asm-generic/ioctls.h: open the other end without a path that could be swapped (CVE-2025-52565).
@@ -39,60 +53,79 @@ TIOCSPTLCK = 0x40045431
 class Plan:
     """What the child needs to know, put together by the parent."""
 
-    def __init__(self, folder: str, config: dict[str, Any], stdio: tuple[int, int, int], *, cgroups: list[str]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        config: dict[str, Any],
+        stdio: tuple[int, int, int],
+        *,
+        container_id: str,
+        cgroups: list[str],
+        exact: bool = False,
+        gate: socket.socket | None = None,
+        keep: Iterable[int] = (),
+        pivot: bool = True,
+        keyring: bool = True,
+    ) -> None:
+        """``exact``: somebody else's bundle, taken as the specification has it; our annotations mean nothing in it.
+
+        ``keep``: the descriptors that the container's program inherits beside ``stdio``.
+        """
         self.folder = folder
         self.config = config
         self.stdio = stdio
         self.cgroups = cgroups
-        annotations = config.get("annotations") or {}
+        self.exact = exact
+        self.gate = gate
+        self.keep = list(keep)
+        self.pivot = pivot
+        self.keyring = keyring
+        self.linux: dict[str, Any] = config.get("linux") or {}
+        self.namespaces: dict[str, str] = {
+            each["type"]: each.get("path") or "" for each in self.linux.get("namespaces") or []
+        }
+        annotations = {} if exact else config.get("annotations") or {}
         self.layout: dict[str, Any] = json.loads(annotations.get(bundle.ROOTFS) or "{}")
-        self.layout["cgroups"] = {os.path.basename(base): path for base, path in _by_hierarchy(cgroups)}
+        self.layout["cgroups"] = dict(_by_hierarchy(cgroups))
         self.user = annotations.get(bundle.USER) or ""
         self.groups: list[str] = json.loads(annotations.get(bundle.GROUPS) or "[]")
         self.reaps = annotations.get(bundle.INIT) == "true"
         self.process: dict[str, Any] = config["process"]
         self.terminal = bool(self.process.get("terminal"))
         self.shm: str = annotations.get(bundle.SHM) or ""
-        self.seal = seccomp.prepare(config, container_id=os.path.basename(folder), bundle=folder)
+        self.seal = seccomp.prepare(config, container_id=container_id, bundle=folder)
+        self.sources = rootfs.Sources(config, folder)
+        hooked = ("prestart", "createRuntime", "createContainer")
+        found = config.get("hooks") or {}
+        # Whether the parent has something to do while the namespaces stand and nothing runs in them.
+        self.stops_for_hooks = any(found.get(name) for name in hooked) or bool(self.linux.get("netDevices"))
 
 
 def _by_hierarchy(cgroups: list[str]) -> list[tuple[str, str]]:
+    bases = set(cgroup.place().roots.values())
     found = []
     for path in cgroups:
-        relative = path.removeprefix(f"{cgroup.ROOT}/").split("/", 1)
-        found.append((relative[0], path))
+        base = next((each for each in bases if path.startswith(f"{each}/")), os.path.dirname(path))
+        found.append((os.path.basename(base), path))
     return found
 
 
 def child(plan: Plan, wire: socket.socket) -> NoReturn:
     """Child A: into the cgroups and namespaces, and fork B."""
     try:
-        # What is ignored stays ignored over an execve. Python ignores SIGPIPE: `yes | head` would never end.
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        take_descriptors(plan.stdio, [wire.fileno()])
-        # Whoever shares a namespace with us from now on can neither trace us nor look at our descriptors.
-        linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
+        default_signals()
+        gate = [plan.gate.fileno()] if plan.gate is not None else []
+        take_descriptors(plan.stdio, [wire.fileno(), *gate, *plan.keep])
         os.setsid()
-        try:
-            linux_process.join_new_session_keyring()
-        except OSError:
-            pass  # keyrings may be compiled out, or used up; the container can't reach the keyring anyway
+        if plan.keyring:
+            new_keyring()
+        score = plan.process.get("oomScoreAdj")
+        if score is not None:
+            set_oom_score(score, exact=plan.exact)
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
         shm = _clone_shm(plan.shm) if plan.shm else -1
-        flags = 0
-        for each in plan.config["linux"]["namespaces"]:
-            if each.get("path"):
-                with rootfs.doing(f"joining the {each['type']} namespace `{each['path']}`"):
-                    descriptor = os.open(each["path"], os.O_RDONLY | os.O_CLOEXEC)
-                    namespace.setns(descriptor, _FLAGS[each["type"]])
-                    os.close(descriptor)
-            else:
-                flags |= _FLAGS.get(each["type"], 0)
-        with rootfs.doing("making the container's namespaces"):
-            namespace.unshare(flags)
+        _enter_namespaces(plan, wire)
         pid = os.fork()
         if pid:
             handshake.say(wire, handshake.Word.PID, pid=pid)
@@ -124,6 +157,86 @@ def _clone_shm(path: str) -> int:
             return handshake.expect(ours, handshake.Word.READY).fds[0]
         finally:
             os.waitpid(pid, 0)
+
+
+def default_signals() -> None:
+    """What is ignored stays ignored over an execve, as what is blocked stays blocked.
+
+    Python ignores SIGPIPE: `yes | head` would never end.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def new_keyring() -> None:
+    try:
+        linux_process.join_new_session_keyring()
+    except OSError:
+        pass  # keyrings may be compiled out, or used up; the container can't reach the keyring anyway
+
+
+def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
+    joined, flags = [], 0
+    for kind, path in plan.namespaces.items():
+        if path:
+            with rootfs.doing(f"opening the {kind} namespace `{path}`"):
+                joined.append((kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+        else:
+            flags |= _FLAGS[kind]
+    if "user" in plan.namespaces or any(kind == "mount" for kind, _ in joined) or plan.sources.mapped:
+        _prepare_sources(plan)
+    if flags & namespace.CLONE_NEWUSER:
+        flags &= ~namespace.CLONE_NEWUSER
+        with rootfs.doing("making the container's user namespace"):
+            namespace.unshare(namespace.CLONE_NEWUSER)
+        # The one who maps our ids must be able to write our files in /proc.
+        linux_process.prctl(linux_process.PR_SET_DUMPABLE, 1)
+        handshake.say(wire, handshake.Word.USER)
+        message = handshake.hear(wire)
+        if message is None or message.word is not handshake.Word.MAPPED:
+            os._exit(1)
+        become_root()
+    # Whoever shares a namespace with us from now on can neither trace us nor look at our descriptors.
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
+    # The user namespace first: it gives the right to join the others.
+    for kind, descriptor in sorted(joined, key=lambda each: each[0] != "user"):
+        with rootfs.doing(f"joining the {kind} namespace `{plan.namespaces[kind]}`"):
+            namespace.setns(descriptor, _FLAGS[kind])
+            os.close(descriptor)
+        if kind == "user":
+            become_root()
+    with rootfs.doing("making the container's namespaces"):
+        namespace.unshare(flags)
+    if plan.linux.get("timeOffsets"):
+        with rootfs.doing("setting the offsets of the container's clocks"):
+            _set_clocks(plan.linux["timeOffsets"])
+
+
+def _prepare_sources(plan: Plan) -> None:
+    # Without the right to take trees (an ordinary user), the same files are as near from inside.
+    if os.geteuid() == 0:
+        plan.sources.prepare()
+
+
+def become_root() -> None:
+    """In a user namespace that we have just entered: who we were is nobody in there."""
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _set_clocks(offsets: dict[str, Any]) -> None:
+    """Before the first process is in the new namespace; then they are fixed (time_namespaces(7))."""
+    lines = [f"{clock} {each.get('secs') or 0} {each.get('nanosecs') or 0}\n" for clock, each in offsets.items()]
+    # The file belongs to us only while we are dumpable; nobody is in our namespaces yet who could profit.
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 1)
+    descriptor = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, "".join(lines).encode())
+    finally:
+        os.close(descriptor)
+        linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
 
 
 def give_up(wire: socket.socket, exc: BaseException) -> NoReturn:
@@ -158,44 +271,109 @@ def _init(plan: Plan, wire: socket.socket, shm: int) -> NoReturn:
     # A session of its own: only a leader can take a terminal (TIOCSCTTY, EPERM otherwise).
     os.setsid()
     config = plan.config
-    with rootfs.doing("keeping the container's mounts to itself"):
-        mount.mount("none", "/", "", mount.MS_REC | mount.MS_PRIVATE)
+    if plan.namespaces.get("network") == "":
+        with rootfs.doing("bringing the container's loopback up"):
+            interface.up("lo")
     if config.get("hostname"):
         namespace.sethostname(config["hostname"])
     if config.get("domainname"):
         namespace.setdomainname(config["domainname"])
-    builder = rootfs.Builder(config, plan.layout, os.path.join(plan.folder, config["root"]["path"]))
-    builder.build()
-    if shm >= 0:
-        builder.adopt(shm, "/dev/shm")
-    for name, value in sorted((config["linux"].get("sysctl") or {}).items()):
-        _set_sysctl(builder.root, name, value, wanted=name not in bundle.NETWORK_SYSCTLS)
-    builder.protect()
-    score = plan.process.get("oomScoreAdj")
-    if score is not None:
-        _set_oom_score(score)
-    rootfs.enter(builder.root, readonly=bool(config["root"].get("readonly")))
+    for name, value in sorted((plan.linux.get("sysctl") or {}).items()):
+        _set_sysctl(name, str(value), wanted=plan.exact or name not in bundle.NETWORK_SYSCTLS)
+    _enter_root(plan, wire, shm)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    who = user.resolve(root, plan.user or numeric(plan.process), plan.groups)
+    who = identify(root, plan)
     master = _terminal(plan, root, who) if plan.terminal else -1
     if not plan.terminal:
         _own_streams(who)
-    with rootfs.doing(f"entering the working directory `{plan.process['cwd']}`"):
-        process.enter_cwd(plan.process["cwd"], who)
-    process.set_rlimits(plan.process.get("rlimits") or [])
+    os.close(root)
+    with rootfs.doing(f"chdir to the working directory `{plan.process['cwd']}`"):
+        process.enter_cwd(plan.process["cwd"], None if plan.exact else who)
+    process.set_rlimits(plan.process.get("rlimits") or [], exact=plan.exact)
+    with rootfs.doing("setting how the container's process is scheduled"):
+        schedule.apply(plan.process, plan.linux)
     env = process.environment(plan.process, who)
+    if plan.exact and plan.process.get("args"):
+        _look_for_program(plan, wire, env)
+    if plan.gate is not None:
+        # `create` ends with what we say next; from then on nobody is there whose end should be ours.
+        linux_process.prctl(linux_process.PR_SET_PDEATHSIG, 0)
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
-    message = handshake.hear(wire)
+    if plan.gate is not None:
+        wire.close()
+        wire, message = _wait_at(plan.gate)
+    else:
+        message = handshake.hear(wire)
     if message is None or message.word is not handshake.Word.START:
         os._exit(1)
     # SIGKILL at the monitor's death was for a container that nobody knows of; this one runs.
     linux_process.prctl(linux_process.PR_SET_PDEATHSIG, 0)
-    _run(plan, wire, who, env)
+    _run(plan, wire, who, env, message.values.get("state") or {})
 
 
-def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str]) -> NoReturn:
+def _enter_root(plan: Plan, wire: socket.socket, shm: int) -> None:
+    """The mounts, the hooks that see them, and the step into them."""
+    readonly = bool(plan.config["root"].get("readonly"))
+    wanted = plan.linux.get("rootfsPropagation") or ""
+    own = "mount" in plan.namespaces
+    if own:
+        # Shared is only what the container makes of its own root: what it mounts must not show on the host.
+        private = mountoptions.propagation(wanted) & mount.MS_PRIVATE if wanted else 0
+        with rootfs.doing("keeping the container's mounts to itself"):
+            mount.mount("none", "/", "", mount.MS_REC | (private or mount.MS_SLAVE))
+        builder = rootfs.Builder(plan.config, plan.layout, plan.sources)
+        builder.build(plan.process["cwd"] if plan.exact else "/")
+        if shm >= 0:
+            builder.adopt(shm, "/dev/shm")
+        builder.protect()
+    if plan.stops_for_hooks:
+        handshake.say(wire, handshake.Word.HOOKS)
+        message = handshake.hear(wire)
+        if message is None or message.word is not handshake.Word.PASSED:
+            os._exit(1)
+        hooks.run(plan.config, "createContainer", message.values["state"])
+    if not own:
+        # Nothing was mounted: what is there belongs to all. Only the root is another.
+        with rootfs.doing(f"entering the root `{plan.sources.path}`"):
+            os.chroot(plan.sources.path)
+            os.chdir("/")
+        return
+    # Private and slave are what it is already, unbindable and shared are made now.
+    with rootfs.doing("entering the container's root"):
+        step = rootfs.enter if plan.pivot else rootfs.enter_by_chroot
+        step(builder.root, readonly=readonly, propagation=mountoptions.propagation(wanted) if wanted else 0)
+    builder.close()
+
+
+def identify(root: int, plan: Plan) -> user.User:
+    if plan.exact:
+        return user.exactly(root, plan.process.get("user") or {})
+    return user.resolve(root, plan.user or numeric(plan.process), plan.groups)
+
+
+def _look_for_program(plan: Plan, wire: socket.socket, env: dict[str, str]) -> None:
+    try:
+        process.find(plan.process["args"], env)
+    except OSError as exc:
+        handshake.say(wire, handshake.Word.FAILED, command=plan.process["args"][0], errno=exc.errno or 5)
+        os._exit(1)
+
+
+def _wait_at(gate: socket.socket) -> tuple[socket.socket, handshake.Message | None]:
+    """Until somebody says START. Who only looks whether we still wait connects and goes."""
+    while True:
+        connection, _ = gate.accept()
+        message = handshake.hear(connection)
+        if message is not None:
+            # Nobody finds the gate open from now on.
+            gate.close()
+            return connection, message
+        connection.close()
+
+
+def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str], state: dict[str, Any]) -> NoReturn:
     args = list(plan.process["args"])
     if plan.reaps:
         pid = os.fork()
@@ -203,8 +381,10 @@ def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str]) -
             _reap(pid, wire)
         os.setpgid(0, 0)
     try:
-        process.become(who, plan.process, functools.partial(seccomp.load, plan.seal, wire))
-    except errors.DevenvError as exc:
+        hooks.run(plan.config, "startContainer", state)
+        labels.label_next_program(plan.process)
+        process.become(who, plan.process, functools.partial(seccomp.load, plan.seal, wire), exact=plan.exact)
+    except (errors.DevenvError, OSError) as exc:
         give_up(wire, exc)
     try:
         process.execute(args, env)
@@ -218,12 +398,12 @@ def numeric(described: dict[str, Any]) -> str:
     return f"{given.get('uid', 0)}:{given.get('gid', 0)}" if given.get("uid") or given.get("gid") else ""
 
 
-def _set_sysctl(root: int, name: str, value: str, *, wanted: bool) -> None:
-    path = "proc/sys/" + name.replace(".", "/")
+def _set_sysctl(name: str, value: str, *, wanted: bool) -> None:
+    """In the host's /proc, which shows the namespaces of whoever looks, and which no image can have put there."""
     try:
-        descriptor = openat2.in_root(root, path, os.O_WRONLY)
+        descriptor = os.open(f"/proc/sys/{_sysctl_path(name)}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(descriptor, str(value).encode())
+            os.write(descriptor, value.encode())
         finally:
             os.close(descriptor)
     except OSError as exc:
@@ -232,12 +412,20 @@ def _set_sysctl(root: int, name: str, value: str, *, wanted: bool) -> None:
             raise rootfs.Failure(exc.errno or 5, exc.strerror, f"setting `{name}` to `{value}`") from exc
 
 
-def _set_oom_score(score: int) -> None:
+def _sysctl_path(name: str) -> str:
+    """sysctl(8): either separator will do, and the one that isn't the first stands for the dot of an interface."""
+    first = next((letter for letter in name if letter in "./"), ".")
+    return name if first == "/" else name.translate(str.maketrans("./", "/."))
+
+
+def set_oom_score(score: int, *, exact: bool) -> None:
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(score))
-    except PermissionError:
-        pass  # going below what we have needs CAP_SYS_RESOURCE
+    except PermissionError as exc:
+        # Going below what we have needs CAP_SYS_RESOURCE, which an ordinary user can't have.
+        if exact and os.geteuid() == 0 and namespace.in_initial_user_namespace():
+            raise rootfs.Failure(13, exc.strerror, f"setting oom_score_adj to {score}") from exc
 
 
 def _own_streams(who: user.User) -> None:
@@ -257,9 +445,7 @@ def _terminal(plan: Plan, root: int, who: user.User) -> int:
         fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
         os.fchown(slave, who.uid, -1)
-        size = plan.process.get("consoleSize") or {}
-        if size:
-            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
+        resize(slave, plan.process.get("consoleSize") or {})
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for number in (0, 1, 2):
             os.dup2(slave, number)
@@ -267,6 +453,12 @@ def _terminal(plan: Plan, root: int, who: user.User) -> int:
         if slave > 2:
             os.close(slave)
     return master
+
+
+def resize(terminal: int, size: dict[str, int]) -> None:
+    """To the specification's ``consoleSize``, if there is one."""
+    if size:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
 
 
 def _reap(pid: int, wire: socket.socket) -> NoReturn:

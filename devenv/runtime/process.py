@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Callable
 from typing import Any
 
 from devenv import errors
 from devenv.linux import process as linux_process
-from devenv.runtime import capabilities, user
+from devenv.runtime import capabilities, failure, user
 
 _RLIMITS = {
     f"RLIMIT_{name}": getattr(resource, f"RLIMIT_{name}")
@@ -24,41 +25,55 @@ _RLIMITS = {
     if hasattr(resource, f"RLIMIT_{name}")
 }
 _LAST_CAPABILITY = capabilities.last()
+_SETPCAP = 8
 
 
-def set_rlimits(limits: list[dict[str, Any]]) -> None:
-    """A hard limit above our own needs CAP_SYS_RESOURCE; without it, ours is the most there is to give."""
+def set_rlimits(limits: list[dict[str, Any]], *, exact: bool) -> None:
+    """A hard limit above our own needs CAP_SYS_RESOURCE; without it, ours is the most there is to give.
+
+    ``exact``: what can't be had as it stands is an error, as the specification wants it.
+    """
     for limit in limits:
         kind = _RLIMITS.get(limit["type"])
         if kind is None:
             raise OSError(22, "unknown limit", f"setting `{limit['type']}`")
-        soft, hard = limit["soft"], limit["hard"]
+        # 2^64-1 is what others call -1: no limit.
+        soft, hard = (-1 if limit[name] >= 1 << 63 else limit[name] for name in ("soft", "hard"))
         try:
             resource.setrlimit(kind, (soft, hard))
-        except (PermissionError, ValueError):
+        except (PermissionError, ValueError) as exc:
+            if exact:
+                what = f"setting `{limit['type']}` to {limit['soft']}, {limit['hard']}"
+                raise failure.Failure(1, f"{exc}", what) from exc
             ours = resource.getrlimit(kind)[1]
             hard = ours if ours != resource.RLIM_INFINITY and (hard == -1 or hard > ours) else hard
             soft = hard if hard != -1 and (soft == -1 or soft > hard) else soft
             resource.setrlimit(kind, (soft, hard))
 
 
-def become(who: user.User, process: dict[str, Any], seal: Callable[[], None]) -> None:
+def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *, exact: bool) -> None:
     """Give up every right that the container's process is not to have, for good.
 
     ``seal`` loads the filter for system calls, as late as the kernel lets it: hardly anything of what we do here has
-    to be allowed by it.
+    to be allowed by it. ``exact``: the five sets of capabilities are taken as they stand, which is how the
+    specification has them. Without it as Docker does: whoever is not root has none.
     """
-    os.umask((process.get("user") or {}).get("umask", 0o022) if isinstance(process.get("user"), dict) else 0o022)
+    described = process.get("user")
+    umask = described.get("umask") if isinstance(described, dict) else None
+    os.umask(0o022 if umask is None else umask)
     sets = process.get("capabilities") or {}
-    bounding = capabilities.mask(sets.get("bounding") or ())
-    effective = capabilities.mask(sets.get("effective") or ())
-    permitted = capabilities.mask(sets.get("permitted") or ())
-    inheritable = capabilities.mask(sets.get("inheritable") or ())
-    if process.get("privileged"):
+    bounding, effective, permitted, inheritable, ambient = (
+        capabilities.mask(sets.get(name) or ())
+        for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    )
+    privileged = bool(process.get("privileged")) and not exact
+    if privileged:
         bounding = effective = permitted = (1 << (_LAST_CAPABILITY + 1)) - 1
-    for number in range(_LAST_CAPABILITY + 1):
-        if not bounding >> number & 1 and linux_process.prctl(linux_process.PR_CAPBSET_READ, number):
-            linux_process.prctl(linux_process.PR_CAPBSET_DROP, number)
+    held = _held()
+    if held >> _SETPCAP & 1:
+        for number in range(_LAST_CAPABILITY + 1):
+            if not bounding >> number & 1 and linux_process.prctl(linux_process.PR_CAPBSET_READ, number):
+                linux_process.prctl(linux_process.PR_CAPBSET_DROP, number)
     try:
         _set_groups(who)
         os.setresgid(who.gid, who.gid, who.gid)
@@ -73,17 +88,22 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None]) ->
             "100000-165535 NAME`; `devenv doctor` has the line for you",
         ) from exc
     linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 0)
-    if who.uid != 0 and not process.get("privileged"):
+    if who.uid != 0 and not privileged and not exact:
         # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.
         effective = permitted = 0
-    held = _held()
+    permitted &= held
+    inheritable &= held
+    # Only what is permitted and inheritable can be ambient, and it stays so when the rest of what we hold goes.
+    linux_process.capset(effective=held, permitted=held, inheritable=inheritable)
     linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_CLEAR_ALL)
-    no_new_privileges = process.get("noNewPrivileges") and not process.get("privileged")
+    for number in range(_LAST_CAPABILITY + 1):
+        if ambient & permitted & inheritable & 1 << number:
+            linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_RAISE, number)
+    no_new_privileges = process.get("noNewPrivileges") and not privileged
     if not no_new_privileges:
-        # Then it takes CAP_SYS_ADMIN (seccomp(2)), which is about to go, and has just gone out of use with root's id.
-        linux_process.capset(effective=held, permitted=held, inheritable=inheritable & held)
+        # Then it takes CAP_SYS_ADMIN (seccomp(2)), which is about to go.
         seal()
-    linux_process.capset(effective=effective & held, permitted=permitted & held, inheritable=inheritable & held)
+    linux_process.capset(effective=effective & permitted, permitted=permitted, inheritable=inheritable)
     if no_new_privileges:
         linux_process.prctl(linux_process.PR_SET_NO_NEW_PRIVS, 1)
         seal()
@@ -115,8 +135,8 @@ def environment(process: dict[str, Any], who: user.User) -> dict[str, str]:
     return found
 
 
-def enter_cwd(path: str, who: user.User) -> None:
-    """The working directory, made if it is missing and given to the user; never one outside the root."""
+def enter_cwd(path: str, owner: user.User | None) -> None:
+    """The working directory, made if it is missing and given to ``owner``; never one outside the root."""
     try:
         os.chdir(path)
     except FileNotFoundError:
@@ -125,13 +145,43 @@ def enter_cwd(path: str, who: user.User) -> None:
             made = f"{made}/{part}"
             try:
                 os.mkdir(made, 0o755)
-                os.chown(made, who.uid, who.gid)
+                if owner is not None:
+                    os.chown(made, owner.uid, owner.gid)
             except FileExistsError:
                 continue
         os.chdir(path)
     # CVE-2024-21626: a descriptor of the host's as the working directory is one that getcwd can't name.
-    if not os.getcwd().startswith("/"):
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False
+    if not inside:
         raise OSError(1, "it lies outside the container", f"entering `{path}`")
+
+
+def find(args: list[str], env: dict[str, str]) -> None:
+    """Whether there is something to execute, told before anybody waits for it. Raises ``OSError`` as ``execute`` does.
+
+    Asked with the host's rights, so what the user may not execute is found out later.
+    """
+    name = args[0]
+    folders = [""] if "/" in name else [f"{folder or '.'}/" for folder in _path(env)]
+    denied: OSError | None = None
+    for folder in folders:
+        try:
+            found = os.stat(f"{folder}{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            if "/" in name:
+                raise
+            continue
+        if stat.S_ISREG(found.st_mode) and found.st_mode & 0o111:
+            return
+        denied = PermissionError(13, os.strerror(13), name)
+    raise denied or FileNotFoundError(2, "not found", name)
+
+
+def _path(env: dict[str, str]) -> list[str]:
+    return (env.get("PATH") or "/bin:/usr/bin").split(":")
 
 
 def execute(args: list[str], env: dict[str, str]) -> None:
@@ -140,7 +190,7 @@ def execute(args: list[str], env: dict[str, str]) -> None:
     if "/" in name:
         os.execve(name, args, env)
     denied: OSError | None = None
-    for folder in (env.get("PATH") or "/bin:/usr/bin").split(":"):
+    for folder in _path(env):
         try:
             os.execve(f"{folder or '.'}/{name}", args, env)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,8 +1,11 @@
-"""A container's root filesystem: first data, a list of operations, then mounts, all inside its own mount namespace.
+"""A container's root filesystem: first data, a list of mounts, then mounts, all inside its own mount namespace.
 
 Every target is looked up by openat2(2) beneath the new root and mounted by its descriptor, so no symbolic link of an
 image, and none that another container swaps in meanwhile, leads a mount out (CVE-2021-30465 and its kin). Binds are
-taken off the host as detached trees by open_tree(2), made read-only before they are attached, and then moved in.
+taken off the host as detached trees by open_tree(2), given their attributes before they are attached, then moved in.
+
+With a user namespace of the container's own these trees are made before it is entered (``Sources``): its root may
+neither reach the host's folders nor map their ids.
 """
 
 from __future__ import annotations
@@ -11,93 +14,21 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Any, NamedTuple
+from typing import Any
 
-from devenv.linux import mount, namespace, openat2
-from devenv.runtime import copyup
+from devenv.linux import mount, namespace, openat2, statfs
+from devenv.runtime import copyup, devices, idmap, labels, mountoptions
+from devenv.runtime.failure import Failure, doing
 
-_FLAGS = {
-    "ro": mount.MS_RDONLY,
-    "nosuid": mount.MS_NOSUID,
-    "nodev": mount.MS_NODEV,
-    "noexec": mount.MS_NOEXEC,
-    "sync": mount.MS_SYNCHRONOUS,
-    "dirsync": mount.MS_DIRSYNC,
-    "noatime": mount.MS_NOATIME,
-    "nodiratime": mount.MS_NODIRATIME,
-    "relatime": mount.MS_RELATIME,
-    "strictatime": mount.MS_STRICTATIME,
-}
-_IGNORED = frozenset({"rw", "suid", "dev", "exec", "async", "atime", "defaults", "bind", "rbind", "z", "Z"})
-_PROPAGATION = {
-    name: flag | (mount.MS_REC if name.startswith("r") else 0)
-    for name, flag in (
-        ("private", mount.MS_PRIVATE),
-        ("rprivate", mount.MS_PRIVATE),
-        ("slave", mount.MS_SLAVE),
-        ("rslave", mount.MS_SLAVE),
-        ("shared", mount.MS_SHARED),
-        ("rshared", mount.MS_SHARED),
-        ("unbindable", mount.MS_UNBINDABLE),
-        ("runbindable", mount.MS_UNBINDABLE),
-    )
-}
-_ATTRIBUTES = {
-    "ro": mount.MOUNT_ATTR_RDONLY,
-    "nosuid": mount.MOUNT_ATTR_NOSUID,
-    "nodev": mount.MOUNT_ATTR_NODEV,
-    "noexec": mount.MOUNT_ATTR_NOEXEC,
-    "nosymfollow": mount.MOUNT_ATTR_NOSYMFOLLOW,
-}
-# Mounting over these takes away what the runtime itself relies on.
-REFUSED = frozenset({"/", "/proc", "/sys", "/dev"})
-
-_NODES = ((1, 3, "null"), (1, 5, "zero"), (1, 7, "full"), (1, 8, "random"), (1, 9, "urandom"), (5, 0, "tty"))
-_LINKS = (
-    ("pts/ptmx", "ptmx"),
-    ("/proc/self/fd", "fd"),
-    ("/proc/self/fd/0", "stdin"),
-    ("/proc/self/fd/1", "stdout"),
-    ("/proc/self/fd/2", "stderr"),
-    ("/proc/kcore", "core"),
+# Where the runtime itself looks for the kernel: a volume there would answer in its place (CVE-2019-19921). What lxcfs
+# and its like put over single files is no danger.
+_PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid "
+    "sys/crypto/fips_enabled".split()
 )
 
-
-class Failure(OSError):
-    """An ``OSError`` that knows what was being done: its ``filename`` is the whole of it, in words."""
-
-
-class Options(NamedTuple):
-    """A mount's option strings, sorted out."""
-
-    flags: int
-    data: str
-    attributes: int
-    recursive: bool  # rbind
-    readonly_all: bool  # rro: submounts too
-    propagation: int
-    copyup: bool
-
-
-def parse(options: list[str]) -> Options:
-    flags, attributes, propagation, data = 0, 0, 0, []
-    for option in options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-            attributes |= _ATTRIBUTES.get(option, 0)
-        elif option in _PROPAGATION:
-            propagation = _PROPAGATION[option]
-        elif option not in _IGNORED and option not in {"rro", "copyup"}:
-            data.append(option)
-    return Options(
-        flags=flags,
-        data=",".join(data),
-        attributes=attributes,
-        recursive="rbind" in options,
-        readonly_all="rro" in options,
-        propagation=propagation,
-        copyup="copyup" in options,
-    )
+__all__ = ["Builder", "Failure", "Sources", "console", "doing", "enter", "enter_by_chroot"]
 
 
 def overlay_data(lower: list[str], upper: str, work: str, *, in_user_namespace: bool) -> str:
@@ -117,56 +48,172 @@ def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
+class Sources:
+    """What is taken off the host: detached trees, each made when it is needed or, by ``prepare``, beforehand."""
+
+    def __init__(self, config: dict[str, Any], folder: str) -> None:
+        self._config = config
+        self._folder = folder
+        self._trees: dict[int, int] = {}
+        self._root = -1
+        self.path = os.path.join(folder, config["root"]["path"])
+        # Mapping ids takes a process, found by its pid in the host's /proc: that has to be done before its pid there
+        # is another than ours.
+        self.mapped = any(
+            mountoptions.parse(entry.get("options") or []).idmap or entry.get("uidMappings")
+            for entry in config.get("mounts") or []
+        )
+
+    def prepare(self) -> None:
+        self._root = self.root()
+        for number, entry in enumerate(self._config.get("mounts") or []):
+            if mountoptions.is_bind(entry):
+                with doing(f"taking `{entry.get('source')}` for `{entry['destination']}`"):
+                    self._trees[number] = self._tree(entry)
+
+    def descriptors(self) -> list[int]:
+        return [*self._trees.values(), *([self._root] if self._root >= 0 else [])]
+
+    def root(self) -> int:
+        if self._root >= 0:
+            return self._root
+        with doing(f"taking the root `{self.path}`"):
+            if not os.path.isdir(self.path):
+                raise OSError(errno.ENOTDIR, "it is not a folder")
+            return mount.open_tree(
+                mount.AT_FDCWD, self.path, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE
+            )
+
+    def bind(self, number: int, entry: dict[str, Any]) -> int:
+        return self._trees[number] if number in self._trees else self._tree(entry)
+
+    def _tree(self, entry: dict[str, Any]) -> int:
+        options = mountoptions.parse(entry.get("options") or [])
+        tree = detached(os.path.join(self._folder, entry["source"]), options)
+        if options.idmap or entry.get("uidMappings"):
+            self._map(tree, entry, options)
+        return tree
+
+    def _map(self, tree: int, entry: dict[str, Any], options: mountoptions.Options) -> None:
+        linux = self._config.get("linux") or {}
+        uids = entry.get("uidMappings") or linux.get("uidMappings")
+        gids = entry.get("gidMappings") or linux.get("gidMappings")
+        if not uids or not gids:
+            raise OSError(errno.EINVAL, "an idmapped mount needs mappings: its own, or a user namespace's")
+        space = idmap.user_namespace(uids, gids)
+        try:
+            everything = mount.AT_RECURSIVE if options.idmap == "ridmap" else 0
+            mount.mount_setattr(
+                tree, "", mount.AT_EMPTY_PATH | everything, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=space
+            )
+        finally:
+            os.close(space)
+
+
+def detached(source: str, options: mountoptions.Options) -> int:
+    """A copy of the mount at ``source`` that stands nowhere yet, with its attributes."""
+    everything = mount.AT_RECURSIVE if options.recursive else 0
+    tree = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | everything)
+    try:
+        if options.changes:
+            _set_attributes(tree, 0, options.attributes, options.cleared)
+        if options.changes_all:
+            _set_attributes(tree, mount.AT_RECURSIVE, options.all_attributes, options.all_cleared)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _set_attributes(tree: int, flags: int, added: int, cleared: int) -> None:
+    flags |= mount.AT_EMPTY_PATH
+    try:
+        mount.mount_setattr(tree, "", flags, attr_set=added, attr_clr=cleared)
+    except PermissionError:
+        # What a user namespace was given with locked flags keeps them; `rw` and its like only ask for the usual.
+        if cleared & ~mount.MOUNT_ATTR__ATIME == 0:
+            raise
+        mount.mount_setattr(tree, "", flags, attr_set=added, attr_clr=cleared & mount.MOUNT_ATTR__ATIME)
+
+
 class Builder:
     """Mounts one container's root. Used in its first process, before it is let go."""
 
-    def __init__(self, config: dict[str, Any], layout: dict[str, Any], root: str) -> None:
+    def __init__(self, config: dict[str, Any], layout: dict[str, Any], sources: Sources) -> None:
         self._config = config
+        self._linux = config.get("linux") or {}
         self._layout = layout
-        self._path = root
-        self._user_namespace = not namespace.in_initial_user_namespace()
+        self._sources = sources
+        kinds = {each["type"] for each in self._linux.get("namespaces") or []}
+        # One that maps every id onto itself looks like the initial one from inside.
+        self._user_namespace = "user" in kinds or not namespace.in_initial_user_namespace()
+        self._readonly_later: list[str] = []
         self.root = -1
         self._trees: list[int] = []  # what the root is made of beside itself
         # Ours, not the image's, to mask files with (CVE-2025-31133).
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
 
-    def build(self) -> None:
-        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere."""
+    def build(self, cwd: str) -> None:
+        """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere.
+
+        ``cwd`` is made if it is missing, now that the root may still be written to.
+        """
         self._root()
-        for entry in self._config.get("mounts") or []:
-            target = os.path.normpath(entry["destination"])
-            with doing(f"mounting `{entry.get('source') or entry['type']}` on `{target}`"):
-                self._mount(entry, target)
-                if target == "/dev":
-                    self._devices()
-        self._extra_devices()
+        own_dev = True
+        for number, entry in enumerate(self._config.get("mounts") or []):
+            target = os.path.normpath("/" + entry["destination"].lstrip("/"))
+            with doing(f"mounting `{entry.get('source') or entry.get('type')}` on `{target}`"):
+                self._mount(number, entry, target)
+            if target == "/dev" and mountoptions.is_bind(entry):
+                own_dev = False
+        with doing(f"making the working directory `{cwd}`"), contextlib.suppress(NotADirectoryError, PermissionError):
+            os.close(self._folder(os.path.normpath("/" + cwd.lstrip("/"))))
+        if own_dev:
+            self._devices()
 
     def protect(self) -> None:
         """Hide and make read-only what is to be so; after everything that is written there for the container."""
-        for path in (self._config.get("linux") or {}).get("maskedPaths") or []:
+        for path in self._linux.get("maskedPaths") or []:
             with doing(f"masking `{path}`"):
                 self._mask(path)
-        for path in (self._config.get("linux") or {}).get("readonlyPaths") or []:
+        for path in self._linux.get("readonlyPaths") or []:
             with doing(f"making `{path}` read-only"):
                 self._make_readonly(path)
         if self._config["root"].get("readonly"):
             for tree in self._trees:
                 mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH, attr_set=mount.MOUNT_ATTR_RDONLY)
+        for target in self._readonly_later:
+            with doing(f"making `{target}` read-only"):
+                place = openat2.in_root(self.root, target, os.O_PATH)
+                mount.mount_setattr(place, "", mount.AT_EMPTY_PATH, attr_set=mount.MOUNT_ATTR_RDONLY)
+                os.close(place)
+
+    def close(self) -> None:
+        for descriptor in (self.root, self._null, *self._trees):
+            os.close(descriptor)
 
     # -- the root ----------------------------------------------------------------------------------------------
 
     def _root(self) -> None:
         overlays = self._layout.get("overlays") or []
+        path = self._sources.path
         if not overlays:
-            with doing(f"mounting the root `{self._path}`"):
-                mount.mount(self._path, self._path, "bind", mount.MS_BIND | mount.MS_REC)
-                self.root = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.root = self._sources.root()
+            with doing(f"mounting the root `{path}`"):
+                try:
+                    # Onto itself, where hooks look for it.
+                    mount.move_mount(self.root, "", mount.AT_FDCWD, path, mount.MOVE_MOUNT_F_EMPTY_PATH)
+                except PermissionError:
+                    # A user namespace's root may not reach it: then on top of the host's root, which stays visible
+                    # to us, for a process' own root is not looked up.
+                    mount.move_mount(self.root, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
+                _propagate(self.root, mount.MS_PRIVATE)
             return
         for number, overlay in enumerate(overlays):
             with doing(f"mounting the image on `{overlay['target']}`"):
                 if number == 0:
-                    self._overlay(overlay, self._path)
-                    self.root = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    self._overlay(overlay, path)
+                    self.root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 else:
                     target = self._folder(overlay["target"])
                     self._overlay(overlay, f"/proc/self/fd/{target}")
@@ -174,7 +221,7 @@ class Builder:
                     self._trees.append(self._folder(overlay["target"]))
         for source, target in self._layout.get("binds") or []:
             with doing(f"mounting `{source}` on `{target}`"):
-                self._bind(source, target, parse(["rbind", "ro", "rro"]))
+                self._bind_host(source, target, ["rbind", "rro"])
 
     def _overlay(self, overlay: dict[str, Any], target: str) -> None:
         data = overlay_data(overlay["lower"], overlay["upper"], overlay["work"], in_user_namespace=self._user_namespace)
@@ -197,73 +244,125 @@ class Builder:
 
     # -- mounts ------------------------------------------------------------------------------------------------
 
-    def _mount(self, entry: dict[str, Any], target: str) -> None:
-        options = parse(entry.get("options") or [])
-        kind = entry["type"]
-        if kind == "bind" or {"bind", "rbind"} & set(entry.get("options") or []):
-            if target in REFUSED:
-                raise OSError(errno.EINVAL, "a volume can't take the place of it")
-            self._bind(entry["source"], target, options)
+    def _mount(self, number: int, entry: dict[str, Any], target: str) -> None:
+        options = mountoptions.parse(entry.get("options") or [])
+        kind = entry.get("type") or ""
+        if target == "/" or kind != "proc":
+            _refuse_proc(entry, target)
+        if mountoptions.is_bind(entry):
+            if options.flags & mount.MS_REMOUNT:
+                self._remount(target, options, mount.MS_BIND)
+            else:
+                self._bind(self._sources.bind(number, entry), target, options, source=entry.get("source") or "")
+            return
+        if not kind or kind == "none":
+            raise OSError(errno.EINVAL, "a mount needs a type, or the option `bind`")
+        if options.idmap:
+            raise OSError(errno.EINVAL, "only binds can be idmapped")
+        if options.flags & mount.MS_REMOUNT:
+            self._remount(target, options, 0)
         elif kind == "cgroup":
             self._cgroup(target, options)
-        elif kind == "sysfs":
-            self._sysfs(target, options)
-        elif kind == "tmpfs":
-            if target == "/":
-                raise OSError(errno.EINVAL, "it can't take the place of the root")
-            self._filesystem("tmpfs", target, options)
-        elif kind == "mqueue" and not self._has_namespace("ipc"):
-            self._bind("/dev/mqueue", target, parse(["rbind"]))
-        elif kind == "proc" and not self._has_namespace("pid"):
-            self._bind("/proc", target, parse(["rbind"]))
         else:
-            self._filesystem(kind, target, options)
+            self._or_the_hosts(kind, target, options, source=entry.get("source") or kind)
 
-    def _has_namespace(self, kind: str) -> bool:
-        return any(each["type"] == kind for each in self._config["linux"]["namespaces"])
+    def _or_the_hosts(self, kind: str, target: str, options: mountoptions.Options, *, source: str) -> None:
+        """These show a namespace; who doesn't own that may not mount them, and is shown the host's own."""
+        host = {"proc": "/proc", "sysfs": "/sys", "mqueue": "/dev/mqueue"}.get(kind)
+        try:
+            self._filesystem(kind, target, options, source=source)
+        except PermissionError:
+            if host is None:
+                raise
+            self._bind_host(host, target, ["rbind", *(["ro", "rro"] if kind == "sysfs" else [])])
 
-    def _filesystem(self, kind: str, target: str, options: Options) -> None:
-        data = options.data
+    def _remount(self, target: str, options: mountoptions.Options, extra: int) -> None:
+        place = openat2.in_root(self.root, target, os.O_PATH)
+        try:
+            mount.mount("none", f"/proc/self/fd/{place}", "", options.flags | extra, options.data)
+        finally:
+            os.close(place)
+
+    def _filesystem(self, kind: str, target: str, options: mountoptions.Options, *, source: str) -> None:
+        data, flags = options.data, options.flags
         if kind == "devpts" and self._user_namespace:
             # Group 5 may not be mapped.
-            data = ",".join(part for part in data.split(",") if not part.startswith("gid="))
-        descriptor = self._folder(target, procfs=kind == "proc")
+            data = ",".join(part for part in data.split(",") if not part.startswith("gid=")) if not _mapped(5) else data
+        # There already, or made for it: only then does tmpfs take over its mode.
+        before = self._existing(target)
+        below = self._folder(target, unlinked=kind in {"proc", "sysfs"})
+        if kind == "tmpfs":
+            if before is not None and "mode=" not in data:
+                data = ",".join(part for part in (data, f"mode={before:o}") if part)
+            if flags & mount.MS_RDONLY:
+                flags &= ~mount.MS_RDONLY
+                self._readonly_later.append(target)
+        data = labels.mount_data(kind, data, self._linux.get("mountLabel"))
         try:
-            mount.mount(kind, f"/proc/self/fd/{descriptor}", kind, options.flags, data)
+            mount.mount(source, f"/proc/self/fd/{below}", kind, flags, data)
+            if options.copyup:
+                above = self._reopen(target)
+                copyup.fill(f"/proc/self/fd/{above}", below)
+                os.close(above)
         finally:
-            os.close(descriptor)
+            os.close(below)
+        if options.propagation or options.changes_all:
+            place = self._reopen(target)
+            if options.changes_all:
+                _set_attributes(place, mount.AT_RECURSIVE, options.all_attributes, options.all_cleared)
+            _propagate(place, *options.propagation)
+            os.close(place)
 
-    def _sysfs(self, target: str, options: Options) -> None:
+    def _existing(self, target: str) -> int | None:
         try:
-            self._filesystem("sysfs", target, options)
-        except PermissionError:
-            # Only who owns the network namespace may mount it: with the host's, the host's own is shown.
-            self._bind("/sys", target, parse(["rbind", "ro", "rro"]))
+            found = openat2.in_root(self.root, target, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            return stat.S_IMODE(os.fstat(found).st_mode)
+        finally:
+            os.close(found)
 
-    def _cgroup(self, target: str, options: Options) -> None:
+    def _reopen(self, target: str) -> int:
+        """The topmost mount at ``target``, not what lies beneath."""
+        return openat2.in_root(self.root, target, os.O_PATH | os.O_DIRECTORY)
+
+    def _cgroup(self, target: str, options: mountoptions.Options) -> None:
         if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-            with contextlib.suppress(PermissionError):
-                self._filesystem("cgroup2", target, options)
+            try:
+                self._filesystem("cgroup2", target, options, source="cgroup")
+            except PermissionError:
+                for folder in (self._layout.get("cgroups") or {}).values():
+                    self._bind_host(folder, target, ["bind", *(["ro"] if options.flags & mount.MS_RDONLY else [])])
             return
-        self._filesystem("tmpfs", target, options._replace(flags=options.flags & ~mount.MS_RDONLY, data="mode=755"))
+        bare = options._replace(flags=options.flags & ~mount.MS_RDONLY, data="mode=755")
+        self._filesystem("tmpfs", target, bare, source="cgroup")
+        words = [word for word in ("ro", "nosuid", "nodev", "noexec") if options.flags & _MS[word]]
         for name, folder in sorted((self._layout.get("cgroups") or {}).items()):
-            with contextlib.suppress(OSError):
-                self._bind(folder, f"{target}/{name}", options)
+            self._bind_host(folder, f"{target}/{name}", ["bind", *words])
+            for link in name.split(",") if "," in name else ():
+                place = self._reopen(target)
+                os.symlink(name, link, dir_fd=place)
+                os.close(place)
+        if options.flags & mount.MS_RDONLY:
+            self._readonly_later.append(target)
 
-    def _bind(self, source: str, target: str, options: Options) -> None:
-        clone = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC
-        tree = mount.open_tree(mount.AT_FDCWD, source, clone | mount.AT_RECURSIVE)
+    def _bind_host(self, source: str, target: str, words: list[str]) -> None:
+        options = mountoptions.parse(words)
+        self._bind(detached(source, options), target, options, source=source)
+
+    def _bind(self, tree: int, target: str, options: mountoptions.Options, *, source: str) -> None:
         try:
-            place = self._place(target, is_folder=stat.S_ISDIR(os.stat(source).st_mode))
-            if options.copyup and place[1]:
-                copyup.fill(source, place[0])
-            if options.attributes or options.readonly_all:
-                everything = mount.AT_RECURSIVE if options.readonly_all or options.recursive else 0
-                mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH | everything, attr_set=options.attributes)
-            self._attach(tree, place[0])
-            os.close(place[0])
-            if options.propagation and not options.propagation & mount.MS_PRIVATE:
-                mount.mount("none", f"/proc/self/fd/{tree}", "", options.propagation)
+            is_folder = stat.S_ISDIR(os.fstat(tree).st_mode)
+            place = self._place(target, is_folder=is_folder)
+            try:
+                if options.copyup and is_folder:
+                    copyup.fill(source, place)
+                _attach(tree, place)
+            finally:
+                os.close(place)
+            # What is not asked for is private: nothing of the host's comes in later (mount_namespaces(7)).
+            _propagate(tree, *(options.propagation or (mount.MS_PRIVATE | mount.MS_REC,)))
         finally:
             os.close(tree)
 
@@ -271,22 +370,18 @@ class Builder:
         """Attach a detached tree that somebody else cloned, and close it."""
         with doing(f"mounting `{target}`"):
             place = self._folder(target)
-            self._attach(tree, place)
+            _attach(tree, place)
             os.close(place)
             os.close(tree)
 
-    def _attach(self, tree: int, place: int) -> None:
-        flags = mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH
-        mount.move_mount(tree, "", place, "", flags)
-
     # -- places in the root ------------------------------------------------------------------------------------
 
-    def _place(self, target: str, *, is_folder: bool) -> tuple[int, bool]:
-        """A descriptor of ``target``, made if need be, and whether it is a folder."""
+    def _place(self, target: str, *, is_folder: bool) -> int:
+        """A descriptor of ``target``, made if need be."""
         if is_folder:
-            return self._folder(target), True
+            return self._folder(target)
         try:
-            return openat2.in_root(self.root, target, os.O_PATH), False
+            return openat2.in_root(self.root, target, os.O_PATH)
         except FileNotFoundError:
             parent = self._folder(os.path.dirname(target))
         try:
@@ -295,74 +390,73 @@ class Builder:
             )
             os.close(made)
         except FileExistsError:
-            pass  # a link that leads nowhere inside the root
+            return self._place(self._link(target), is_folder=False)
         finally:
             os.close(parent)
-        return openat2.in_root(self.root, target, os.O_PATH), False
+        return openat2.in_root(self.root, target, os.O_PATH)
 
-    def _folder(self, target: str, *, procfs: bool = False) -> int:
+    def _folder(self, target: str, *, unlinked: bool = False, depth: int = 0) -> int:
         """A descriptor of the folder, with all that is missing of its path made: each step beneath the root."""
-        if procfs:
-            # /proc as a link would lead every later write to it astray (CVE-2019-19921).
+        if unlinked and target in {"/proc", "/sys", "/dev"}:
+            # As a link it would lead every later write to it astray (CVE-2019-19921, CVE-2026-41579).
+            name = target[1:]
             with contextlib.suppress(FileExistsError):
-                os.mkdir("proc", 0o555, dir_fd=self._real_root())
-            return os.open("proc", os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root)
+                os.mkdir(name, 0o755 if name == "dev" else 0o555, dir_fd=self.root)
+            return openat2.openat2(
+                self.root,
+                name,
+                os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
+                resolve=openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS,
+            )
         try:
             return openat2.in_root(self.root, target, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
-            parent = self._folder(os.path.dirname(target.rstrip("/")) or "/")
+            parent = self._folder(os.path.dirname(target.rstrip("/")) or "/", depth=depth)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.basename(target.rstrip("/")), 0o755, dir_fd=parent)
+            os.mkdir(os.path.basename(target.rstrip("/")), 0o755, dir_fd=parent)
+        except FileExistsError:
+            if depth >= 40:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+            return self._folder(self._link(target), depth=depth + 1)
         finally:
             os.close(parent)
         return openat2.in_root(self.root, target, os.O_PATH | os.O_DIRECTORY)
 
-    def _real_root(self) -> int:
-        return self.root
+    def _link(self, target: str) -> str:
+        """Where a link that leads nowhere inside the root leads to: that is what has to be made."""
+        parent = self._folder(os.path.dirname(target.rstrip("/")) or "/")
+        try:
+            leads = os.readlink(os.path.basename(target.rstrip("/")), dir_fd=parent)
+        except OSError as exc:
+            raise OSError(errno.ENOTDIR, "something else is in its place") from exc
+        finally:
+            os.close(parent)
+        return os.path.normpath(os.path.join(os.path.dirname(target.rstrip("/")) or "/", leads))
 
     # -- devices -----------------------------------------------------------------------------------------------
 
     def _devices(self) -> None:
-        folder = self._folder("/dev")
-        try:
-            for major, minor, name in _NODES:
-                self._node(folder, name, f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
-            for source, name in _LINKS:
-                os.symlink(source, name, dir_fd=folder)
-            for name in ("pts", "shm", "mqueue"):
-                os.mkdir(name, 0o755, dir_fd=folder)
-        finally:
-            os.close(folder)
-
-    def _node(self, folder: int, name: str, source: str, mode: int, device: int) -> None:
-        if not self._user_namespace:
-            os.mknod(name, mode, device, dir_fd=folder)
-            os.chmod(f"/proc/self/fd/{folder}/{name}", mode & 0o777)
-            return
-        # A user namespace may not make nodes; the host's own are bound in.
-        os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
-        place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        tree = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
-        self._attach(tree, place)
-        os.close(tree)
-        os.close(place)
-
-    def _extra_devices(self) -> None:
-        for device in (self._config.get("linux") or {}).get("devices") or []:
-            source = device.get("x-devenv-source") or device["path"]
-            with doing(f"adding the device `{source}`"):
-                found = os.stat(source)
-                if not (stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)):
-                    raise OSError(errno.ENODEV, "it is not a device")
-                folder = self._folder(os.path.dirname(device["path"]))
-                name = os.path.basename(device["path"])
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=folder)
-                self._node(folder, name, source, found.st_mode, found.st_rdev)
-                if not self._user_namespace:
-                    os.chown(name, found.st_uid, found.st_gid, dir_fd=folder)
+        bound = self._user_namespace
+        with doing("making the devices in `/dev`"):
+            folder = self._folder("/dev", unlinked=True)
+            try:
+                devices.fill(folder, bound=bound)
+            finally:
                 os.close(folder)
+        for entry in self._linux.get("devices") or []:
+            source = entry.get("x-devenv-source") or entry["path"]
+            with doing(f"adding the device `{source}`"):
+                mode, number, owner = devices.described(entry)
+                path = os.path.normpath("/" + entry["path"].lstrip("/"))
+                folder = self._folder(os.path.dirname(path))
+                name = os.path.basename(path)
+                try:
+                    devices.make(folder, name, mode=mode, device=number, source=source, bound=bound, owner=owner)
+                except FileExistsError:
+                    if path not in _DEFAULT_PATHS and not devices.same(folder, name, mode, number):
+                        raise
+                finally:
+                    os.close(folder)
 
     # -- what is hidden ----------------------------------------------------------------------------------------
 
@@ -378,7 +472,7 @@ class Builder:
                 tree = mount.open_tree(
                     self._null, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
                 )
-                self._attach(tree, place)
+                _attach(tree, place)
                 os.close(tree)
         finally:
             os.close(place)
@@ -392,30 +486,90 @@ class Builder:
         try:
             tree = mount.open_tree(place, "", clone)
             mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH | mount.AT_RECURSIVE, attr_set=mount.MOUNT_ATTR_RDONLY)
-            self._attach(tree, place)
+            _attach(tree, place)
             os.close(tree)
         finally:
             os.close(place)
 
 
-@contextlib.contextmanager
-def doing(what: str):  # type: ignore[no-untyped-def]
-    """Name the step in whatever goes wrong in it."""
+_MS = {"ro": mount.MS_RDONLY, "nosuid": mount.MS_NOSUID, "nodev": mount.MS_NODEV, "noexec": mount.MS_NOEXEC}
+_DEFAULT_PATHS = frozenset(f"/dev/{name}" for _, _, name in devices.DEFAULT)
+
+
+def _refuse_proc(entry: dict[str, Any], target: str) -> None:
+    """Nothing but the kernel's own may stand where the runtime and the container look for it."""
+    if target == "/":
+        raise OSError(errno.EINVAL, "nothing can take the place of the root")
+    if target != "/proc" and not target.startswith("/proc/"):
+        return
+    if target in _PROC_FILES:
+        return
+    if target == "/proc" and mountoptions.is_bind(entry) and _is_procfs(entry.get("source") or ""):
+        return
+    raise OSError(errno.EINVAL, f"`{target}` can't be mounted because it is inside /proc")
+
+
+def _is_procfs(path: str) -> bool:
     try:
-        yield
-    except Failure:
-        raise
-    except OSError as exc:
-        raise Failure(exc.errno or errno.EIO, exc.strerror or str(exc), what) from exc
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return statfs.f_type(descriptor) == statfs.PROC_SUPER_MAGIC
+    finally:
+        os.close(descriptor)
 
 
-def enter(root: int, *, readonly: bool) -> None:
+def _mapped(gid: int) -> bool:
+    with open("/proc/self/gid_map") as file:
+        for line in file:
+            inside, _, size = (int(field) for field in line.split())
+            if inside <= gid < inside + size:
+                return True
+    return False
+
+
+def _attach(tree: int, place: int) -> None:
+    flags = mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH
+    mount.move_mount(tree, "", place, "", flags)
+
+
+def _propagate(place: int, *kinds: int) -> None:
+    for kind in kinds:
+        mount.mount("none", f"/proc/self/fd/{place}", "", kind)
+
+
+def enter(root: int, *, readonly: bool, propagation: int) -> None:
     """pivot_root(2) into ``root`` and let go of the old one; the container can't reach it any more."""
     os.fchdir(root)
     # Onto itself: the old root is stacked on the new one and detached, with no folder to make for it.
     mount.pivot_root(".", ".")
+    # It may be shared with the host, which must not lose what we let go of.
+    mount.mount("none", ".", "", mount.MS_SLAVE | mount.MS_REC)
     mount.umount2(".", mount.MNT_DETACH)
     os.chdir("/")
+    _finish(readonly=readonly, propagation=propagation)
+
+
+def enter_by_chroot(root: int, *, readonly: bool, propagation: int) -> None:
+    """Without pivot_root(2), which can't leave a ramdisk (`--no-pivot`). The host's proc and sysfs would be within
+    reach of whoever may mount, so they are taken away first."""
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file if line.partition(" - ")[2].split()[0] in {"proc", "sysfs"}]
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for point in reversed(points):
+        with contextlib.suppress(OSError):
+            mount.umount2(point.encode().decode("unicode_escape"), mount.MNT_DETACH)
+    os.close(fd)
+    os.fchdir(root)
+    os.chroot(".")
+    os.chdir("/")
+    _finish(readonly=readonly, propagation=propagation)
+
+
+def _finish(*, readonly: bool, propagation: int) -> None:
+    if propagation:
+        mount.mount("none", "/", "", propagation)
     if readonly:
         mount.mount_setattr(mount.AT_FDCWD, "/", 0, attr_set=mount.MOUNT_ATTR_RDONLY)
 

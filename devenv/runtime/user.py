@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.linux import openat2
@@ -42,6 +42,14 @@ def resolve(root: int, text: str, additional: Iterable[str] = ()) -> User:
         extra.append(_group(other, groups))
     home = entry[5] if entry else ""
     return User(uid, gid, tuple(sorted({gid, *extra})), home or ("/root" if uid == 0 else "/"))
+
+
+def exactly(root: int, described: dict[str, Any]) -> User:
+    """The specification's ``user``: numbers, and no group that isn't named. Of the image only the home is asked."""
+    uid, gid = described.get("uid") or 0, described.get("gid") or 0
+    entry = next((line for line in _lines(_read(root, "/etc/passwd"), 7) if _number(line[2]) == uid), None)
+    home = entry[5] if entry else ""
+    return User(uid, gid, tuple(described.get("additionalGids") or ()), home or ("/root" if uid == 0 else "/"))
 
 
 def _user(name: str, users: list[list[str]]) -> tuple[int, list[str] | None]:
