@@ -1,6 +1,8 @@
-"""The messages of a process that is started in a container, in whatever order its two children get to say them."""
+"""The messages of a process that is started in a container: its pid comes first, and the process waits for GO."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -9,20 +11,26 @@ from devenv.runtime import exec as runtime_exec
 from devenv.runtime import handshake
 
 
-def test_the_process_may_be_ready_before_its_pid_is_told() -> None:
+def child() -> int:
+    """One to be waited for, which has said its word already."""
+    return os.posix_spawn("/bin/true", ["true"], {})
+
+
+def test_nothing_is_heard_of_a_process_before_its_pid() -> None:
     ours, theirs = handshake.pair()
     with ours, theirs:
         handshake.say(theirs, handshake.Word.READY)
-        handshake.say(theirs, handshake.Word.PID, pid=7)
-        early: list[handshake.Message] = []
-        assert runtime_exec._pid(ours, early) == 7
-        assert [message.word for message in early] == [handshake.Word.READY]
+        with pytest.raises(errors.ContainerError, match="said `ready` where `pid` was expected"):
+            runtime_exec._await(ours, child())
 
 
 def test_what_fails_before_there_is_a_pid() -> None:
     ours, theirs = handshake.pair()
+    first = child()
     with ours:
         handshake.say(theirs, handshake.Word.FAILED, errno=1, doing="joining")
         theirs.close()
         with pytest.raises(errors.ContainerError, match="joining: Operation not permitted"):
-            runtime_exec._pid(ours, [])
+            runtime_exec._await(ours, first)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(first, 0)
