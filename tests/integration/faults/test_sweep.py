@@ -13,7 +13,6 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -49,9 +48,9 @@ class Bench:
 
     def warm_up(self) -> None:
         """Once through everything, so that what is cached on first use is."""
-        for operation in OPERATIONS:
+        for operation, perform in OPERATIONS.items():
             self.prepare(operation)
-            OPERATIONS[operation](self)
+            perform(self)
             self.clear_away()
 
     # -- the operations --
@@ -119,8 +118,9 @@ class Bench:
             try:
                 OPERATIONS[operation](self)
             except errors.DevenvError as exc:
-                assert not any(word in exc.message for word in UNCLEAR), f"unclear: {exc.message}"
-                assert getattr(exc, "code", "") != "internal", f"unclear: {exc.message}"
+                unclear = exc.code == "internal" or any(word in exc.message for word in UNCLEAR)
+                if unclear:
+                    raise AssertionError(f"unclear: {exc.message}") from exc
                 raise
         self.check(operation, fault, before)
         self.clear_away()
