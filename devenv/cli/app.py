@@ -263,6 +263,9 @@ def preload() -> None:
         except ModuleNotFoundError as error:
             if error.name != module:
                 raise
+    from devenv.runtime import seccomp
+
+    seccomp.warm()
 
 
 # What commands import inside their bodies.

@@ -61,9 +61,17 @@ class Executions:
         """``owner`` is the client with whose connection the process is to end, if it is."""
         done = self._backend.execute(container.folder, container.state, process, stdio=stdio, tty=tty)
         self._count += 1
-        execution = Execution(self._count, container, done, seq, owner)
+        try:
+            execution = Execution(self._count, container, done, seq, owner)
+            self._loop.add(done.pidfd, loops.READ, lambda mask: self._check(execution, mask))
+        except BaseException:
+            # One that nobody can watch is not let run.
+            _signal(done.pidfd, signal.SIGKILL)
+            for descriptor in (done.pidfd, done.terminal):
+                if descriptor is not None:
+                    os.close(descriptor)
+            raise
         self._running[execution.number] = execution
-        self._loop.add(done.pidfd, loops.READ, lambda mask: self._check(execution, mask))
         reply: dict[str, Any] = {"pid": done.pid, "exec": execution.number}
         if done.terminal is not None:
             reply["fds"] = (done.terminal,)

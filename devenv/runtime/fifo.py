@@ -69,12 +69,16 @@ def prepare(run_dir: str, *, stdin: str, terminal: bool) -> Stdio:
 
 def reopen(run_dir: str) -> dict[str, int]:
     """The reading ends of a container's output. ``{}`` for one that has a terminal, or whose pipes are gone."""
-    found = {}
+    found: dict[str, int] = {}
     for name in STREAMS:
         try:
             found[name] = os.open(path(run_dir, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue
+        except OSError:
+            for descriptor in found.values():
+                os.close(descriptor)
+            raise
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from devenv import errors
-from devenv.runtime import seccomp, seccomp_rules
+from devenv.runtime import bundle, seccomp, seccomp_rules
 
 ALLOW = {"defaultAction": "SCMP_ACT_ALLOW"}
 
@@ -95,6 +96,15 @@ def test_compiled_once_for_each_policy() -> None:
     assert prepared(flags=[]).filter is not prepared(syscalls=rule()["syscalls"], flags=[]).filter
     assert seccomp.prepare({"linux": {}}, container_id="c", bundle="/b") is None
     assert seccomp.prepare({"linux": {"seccomp": {"syscalls": []}}}, container_id="c", bundle="/b") is None
+
+
+def test_the_usual_policy_can_be_had_ready() -> None:
+    seccomp.warm()
+    before = seccomp._compile.cache_info()
+    overlay = bundle.Overlay("/", ("/image",), "/upper", "/work")
+    config = json.loads(json.dumps(bundle.build(bundle.Options(args=("true",), rootfs=bundle.Rootfs((overlay,))))))
+    assert seccomp.prepare(config, container_id="c", bundle="/b") is not None
+    assert seccomp._compile.cache_info().misses == before.misses
 
 
 def test_flags_that_the_kernel_takes() -> None:
