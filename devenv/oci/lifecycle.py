@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -239,13 +241,23 @@ def _let_go(found: store.Container) -> None:
         try:
             message = handshake.hear(wire)
             if message is not None and message.word is handshake.Word.LISTENER:
-                seccomp.deliver(message, pid=found.record.pid)
+                _tell_agent(message, found.record.pid)
                 message = handshake.hear(wire)
         except ConnectionResetError as exc:
             raise errors.ContainerError("the container's first process is gone") from exc
     if message is not None:
         raise handshake.failure(message.values)
     os.unlink(found.gate)
+
+
+def _tell_agent(message: handshake.Message, pid: int) -> None:
+    try:
+        seccomp.deliver(message, pid=pid)
+    except errors.ContainerError:
+        # It is on its way already, and nobody would ever answer what it asks.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        raise
 
 
 def _now() -> str:
