@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devenv import errors
-from devenv.reconcile import confinement, convert, desired, planning
+from devenv.reconcile import checking, confinement, convert, desired
 from devenv.runtime import seccomp, seccomp_profile
 
 LOG = '{"defaultAction": "SCMP_ACT_LOG"}'
@@ -59,9 +59,9 @@ def environment(folder: str, *options: str) -> desired.Environment:
 
 
 def test_bad_profiles_are_refused_while_planning(folder: str) -> None:
-    planning.check(environment(folder, "seccomp:p.json"), ["a"], {})
+    checking.check(environment(folder, "seccomp:p.json"), ["a"], {})
     with pytest.raises(errors.SpecError, match=r"service `a`: the seccomp profile `.*/q.json` can't be read"):
-        planning.check(environment(folder, "seccomp:q.json"), ["a"], {})
+        checking.check(environment(folder, "seccomp:q.json"), ["a"], {})
 
 
 def test_only_a_files_content_counts_for_the_config_digest(folder: str) -> None:
