@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import termios
@@ -432,7 +433,9 @@ def _own_streams(who: user.User) -> None:
     """So that the user can open /dev/stdout again, as servers that log there do."""
     for number in (0, 1, 2):
         try:
-            if os.fstat(number).st_uid != who.uid:
+            found = os.fstat(number)
+            # The machine's own /dev/null stays the machine's.
+            if found.st_uid != who.uid and not stat.S_ISCHR(found.st_mode):
                 os.fchown(number, who.uid, who.gid)
         except OSError:
             pass  # /dev/null belongs to the host
