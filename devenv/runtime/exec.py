@@ -17,21 +17,18 @@ namespace of a rootless engine joins that one first, which makes it root in ther
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import signal
 import socket
-import struct
-import termios
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from devenv import errors
-from devenv.linux import namespace, openat2
+from devenv.linux import namespace
 from devenv.linux import process as linux_process
-from devenv.runtime import cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state, user
+from devenv.runtime import cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state
 from devenv.util import fs
 
 # In this order: the first gives the right to join the others, the last takes the host's files away.
@@ -250,10 +247,14 @@ def _become(
         os._exit(1)
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    who = _identify(root, described, exact=manner.exact)
-    master = _terminal(root, who, described.get("consoleSize") or {}) if tty else -1
-    if not tty:
-        os.setsid()
+    given = described.get("user")
+    named, groups = given if isinstance(given, str) else "", described.get("groups") or ()
+    who = init.identify(root, described, named=named, groups=groups, exact=manner.exact)
+    os.setsid()
+    master = -1
+    if tty:
+        with rootfs.doing("making a terminal in the container"):
+            master = init.take_terminal(root, who, described.get("consoleSize") or {})
     cwd = described.get("cwd") or "/"
     with rootfs.doing(f"chdir to the working directory `{cwd}`"):
         process.enter_cwd(cwd, None if manner.exact else who)
@@ -271,28 +272,3 @@ def _become(
     except OSError as exc:
         handshake.say(wire, handshake.Word.FAILED, command=described["args"][0], errno=exc.errno or 5)
     os._exit(127)
-
-
-def _identify(root: int, described: dict[str, Any], *, exact: bool) -> user.User:
-    given = described.get("user")
-    if exact:
-        return user.exactly(root, given or {})
-    text = given if isinstance(given, str) else init.numeric(described)
-    return user.resolve(root, text, described.get("groups") or ())
-
-
-def _terminal(root: int, who: user.User, size: dict[str, int]) -> int:
-    """A pseudo-terminal from the container's own devpts, as its controlling terminal."""
-    with rootfs.doing("making a terminal in the container"):
-        master = openat2.in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
-        fcntl.ioctl(master, init.TIOCSPTLCK, struct.pack("i", 0))
-        slave = fcntl.ioctl(master, init.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
-        os.fchown(slave, who.uid, -1)
-        init.resize(slave, size)
-        os.setsid()
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-        for number in (0, 1, 2):
-            os.dup2(slave, number)
-        if slave > 2:
-            os.close(slave)
-    return master

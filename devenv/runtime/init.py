@@ -16,7 +16,7 @@ import stat
 import struct
 import sys
 import termios
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from devenv import errors
@@ -47,8 +47,8 @@ _FLAGS = {
     "time": namespace.CLONE_NEWTIME,
 }
 # TIOCGPTPEER, asm-generic/ioctls.h: open the other end without a path that could be swapped (CVE-2025-52565).
-TIOCGPTPEER = 0x5441
-TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+_TIOCSPTLCK = 0x40045431
 
 
 class Plan:
@@ -283,9 +283,13 @@ def _init(plan: Plan, wire: socket.socket, shm: int) -> NoReturn:
         _set_sysctl(name, str(value), wanted=plan.exact or name not in bundle.NETWORK_SYSCTLS)
     _enter_root(plan, wire, shm)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    who = identify(root, plan)
-    master = _terminal(plan, root, who) if plan.terminal else -1
-    if not plan.terminal:
+    who = identify(root, plan.process, named=plan.user, groups=plan.groups, exact=plan.exact)
+    master = -1
+    if plan.terminal:
+        with rootfs.doing("making the container's terminal"):
+            master = take_terminal(root, who, plan.process.get("consoleSize") or {})
+            rootfs.console(root, 0)
+    else:
         _own_streams(who)
     os.close(root)
     with rootfs.doing(f"chdir to the working directory `{plan.process['cwd']}`"):
@@ -348,10 +352,11 @@ def _enter_root(plan: Plan, wire: socket.socket, shm: int) -> None:
     builder.close()
 
 
-def identify(root: int, plan: Plan) -> user.User:
-    if plan.exact:
-        return user.exactly(root, plan.process.get("user") or {})
-    return user.resolve(root, plan.user or numeric(plan.process), plan.groups)
+def identify(root: int, described: dict[str, Any], *, named: str, groups: Sequence[str], exact: bool) -> user.User:
+    """``named`` (a user by name, or ``"name:group"``) goes before the numbers of the process object."""
+    if exact:
+        return user.exactly(root, described.get("user") or {})
+    return user.resolve(root, named or _numeric(described), groups)
 
 
 def _look_for_program(plan: Plan, wire: socket.socket, env: dict[str, str]) -> None:
@@ -394,7 +399,7 @@ def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str], s
     os._exit(127)
 
 
-def numeric(described: dict[str, Any]) -> str:
+def _numeric(described: dict[str, Any]) -> str:
     given = described.get("user") or {}
     return f"{given.get('uid', 0)}:{given.get('gid', 0)}" if given.get("uid") or given.get("gid") else ""
 
@@ -438,30 +443,26 @@ def _own_streams(who: user.User) -> None:
             if found.st_uid != who.uid and not stat.S_ISCHR(found.st_mode):
                 os.fchown(number, who.uid, who.gid)
         except OSError:
-            pass  # /dev/null belongs to the host
+            pass  # in a user namespace, what belongs to somebody outside it
 
 
-def _terminal(plan: Plan, root: int, who: user.User) -> int:
-    """A pseudo-terminal of the container's own; its master goes to the monitor."""
-    with rootfs.doing("making the container's terminal"):
-        master = openat2.in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
-        fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
-        slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
-        os.fchown(slave, who.uid, -1)
-        resize(slave, plan.process.get("consoleSize") or {})
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-        for number in (0, 1, 2):
-            os.dup2(slave, number)
-        rootfs.console(root, slave)
-        if slave > 2:
-            os.close(slave)
-    return master
+def take_terminal(root: int, who: user.User, size: dict[str, int]) -> int:
+    """A pseudo-terminal from the container's own devpts for the three streams of this session's leader; its master.
 
-
-def resize(terminal: int, size: dict[str, int]) -> None:
-    """To the specification's ``consoleSize``, if there is one."""
+    ``size`` is the specification's ``consoleSize``, or empty.
+    """
+    master = openat2.in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
+    os.fchown(slave, who.uid, -1)
     if size:
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size["height"], size["width"], 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for number in (0, 1, 2):
+        os.dup2(slave, number)
+    if slave > 2:
+        os.close(slave)
+    return master
 
 
 def _reap(pid: int, wire: socket.socket) -> NoReturn:

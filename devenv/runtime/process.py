@@ -66,9 +66,6 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *,
         capabilities.mask(sets.get(name) or ())
         for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     )
-    privileged = bool(process.get("privileged")) and not exact
-    if privileged:
-        bounding = effective = permitted = (1 << (_LAST_CAPABILITY + 1)) - 1
     held = _held()
     if held >> _SETPCAP & 1:
         for number in range(_LAST_CAPABILITY + 1):
@@ -88,7 +85,7 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *,
             "100000-165535 NAME`; `devenv doctor` has the line for you",
         ) from exc
     linux_process.prctl(linux_process.PR_SET_KEEPCAPS, 0)
-    if who.uid != 0 and not privileged and not exact:
+    if who.uid != 0 and not exact:
         # As Docker: a user without root's id has no capabilities, but what it may gain stays bounded.
         effective = permitted = 0
     permitted &= held
@@ -99,7 +96,7 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *,
     for number in range(_LAST_CAPABILITY + 1):
         if ambient & permitted & inheritable & 1 << number:
             linux_process.prctl(linux_process.PR_CAP_AMBIENT, linux_process.PR_CAP_AMBIENT_RAISE, number)
-    no_new_privileges = process.get("noNewPrivileges") and not privileged
+    no_new_privileges = process.get("noNewPrivileges")
     if not no_new_privileges:
         # Then it takes CAP_SYS_ADMIN (seccomp(2)), which is about to go.
         seal()
