@@ -7,21 +7,20 @@ in raw mode. Otherwise it inherits the descriptors, so that nothing stands betwe
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from devenv import errors
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
+from devenv.runtime import bundle, handshake, joining
 from devenv.runtime import exec as runtime_exec
-from devenv.runtime import handshake, joining
-from devenv.util import fs
 
 _RUNNING = frozenset({"running"})
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -52,8 +51,9 @@ def command(
     container = inventory.pick(containers, service, index, states=_RUNNING)
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
+    config = bundle.load(container.folder, name=container.record.name)
     process = joining.describe(
-        read_bundle(container),
+        config,
         words,
         env={name: value for name, value in run.environment(env).items() if value is not None},
         user=user,
@@ -61,32 +61,20 @@ def command(
         privileged=privileged,
         tty=wants_tty,
     )
+    enter = functools.partial(runtime_exec.exec_process, container.folder, config, process)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
         if wants_tty:
-            return _with_terminal(container, process, interactive=interactive)
-        return _inherited(container, process, detach=detach, interactive=interactive)
+            return _with_terminal(enter, interactive=interactive)
+        return _inherited(enter, detach=detach, interactive=interactive)
     except handshake.CommandError as error:
         report.show(error)
         return error.container_exit_code
 
 
-def read_bundle(container: inventory.Container) -> dict[str, Any]:
-    config = fs.read_json(f"{container.folder}/config.json")
-    if not isinstance(config, dict):
-        raise errors.ContainerError(f"container `{container.record.name}` has no readable `config.json`")
-    return config
-
-
-def _enter(
-    container: inventory.Container, process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
-) -> runtime_exec.Executed:
-    return runtime_exec.exec_process(container.folder, process, stdio=stdio, tty=tty)
-
-
-def _with_terminal(container: inventory.Container, process: dict[str, Any], *, interactive: bool) -> int:
-    entered = _enter(container, process, stdio=(0, 1, 2), tty=True)
+def _with_terminal(enter: Callable[..., runtime_exec.Executed], *, interactive: bool) -> int:
+    entered = enter(stdio=(0, 1, 2), tty=True)
     assert entered.tty_master_fd is not None
     try:
         terminals.join(entered.tty_master_fd, ended=entered.pidfd, interactive=interactive)
@@ -96,11 +84,11 @@ def _with_terminal(container: inventory.Container, process: dict[str, Any], *, i
         os.close(entered.pidfd)
 
 
-def _inherited(container: inventory.Container, process: dict[str, Any], *, detach: bool, interactive: bool) -> int:
+def _inherited(enter: Callable[..., runtime_exec.Executed], *, detach: bool, interactive: bool) -> int:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         stdio = (null, null, null) if detach else (0 if interactive else null, 1, 2)
-        entered = _enter(container, process, stdio=stdio, tty=False)
+        entered = enter(stdio=stdio, tty=False)
     finally:
         os.close(null)
     try:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, cgroup, container, exec, joining, signals
+from devenv.runtime import backend, bundle, cgroup, container, exec, joining, signals
 from devenv.util import fs
 
 
@@ -34,8 +34,9 @@ class Runtime:
     def execute(
         self, folder: str, values: dict[str, Any], process: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool
     ) -> backend.Executed:
+        config = bundle.load(folder, name=os.path.basename(folder)[:12])
         described = joining.describe(
-            fs.read_json(f"{folder}/config.json") or {},
+            config,
             process["args"],
             env=dict(text.partition("=")[::2] for text in process.get("env") or ()),
             user=process.get("user") or "",
@@ -43,7 +44,7 @@ class Runtime:
             privileged=bool(process.get("privileged")),
             tty=tty,
         )
-        done = exec.exec_process(folder, described, stdio=stdio, tty=tty)
+        done = exec.exec_process(folder, config, described, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 
     def pids(self, folder: str, values: dict[str, Any]) -> list[int]:

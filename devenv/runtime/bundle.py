@@ -15,7 +15,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from devenv import errors
 from devenv.runtime import capabilities, resources
+from devenv.util import fs
 
 if TYPE_CHECKING:
     from devenv.runtime import seccomp_profile
@@ -103,6 +105,14 @@ class Options(NamedTuple):
     cgroup_path: str = ""  # relative to devenv's own place in each hierarchy
     shm_size: int = 64 * 1024 * 1024
     annotations: Mapping[str, str] = {}
+
+
+def load(folder: str, *, name: str) -> dict[str, Any]:
+    """The bundle of the container that messages call ``name``. Raises ``ContainerError`` when it can't be read."""
+    config = fs.read_json(f"{folder}/config.json")
+    if not isinstance(config, dict):
+        raise errors.ContainerError(f"container `{name}` has no readable `config.json`")
+    return config
 
 
 def build(options: Options) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import cgroup, devicerules, devices, handshake, idmap, init, seccomp
-from devenv.util import fs, identity
+from devenv.runtime import bundle, cgroup, devicerules, devices, handshake, idmap, init, seccomp
+from devenv.util import identity
 
 
 class Created(NamedTuple):
@@ -30,9 +30,7 @@ def create(
     bundle_dir: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool = False
 ) -> Created:
     """Raises ``ContainerError`` with the step that failed; then there is no process and no cgroup of it."""
-    config = fs.read_json(f"{bundle_dir}/config.json")
-    if not isinstance(config, dict):
-        raise errors.ContainerError(f"container `{container_id[:12]}` has no readable `config.json`")
+    config = bundle.load(bundle_dir, name=container_id[:12])
     os.makedirs(f"{bundle_dir}/rootfs", exist_ok=True)
     linux = config.get("linux") or {}
     path = linux.get("cgroupsPath") or f"devenv/{container_id}"

@@ -29,7 +29,6 @@ from devenv import errors
 from devenv.linux import namespace
 from devenv.linux import process as linux_process
 from devenv.runtime import cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state
-from devenv.util import fs
 
 # In this order: the first gives the right to join the others, the last takes the host's files away.
 _NAMESPACES = (
@@ -60,8 +59,15 @@ class Manner(NamedTuple):
     keyring: bool = True
 
 
-def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, int, int], tty: bool = False) -> Executed:
-    """``folder`` is the container's; ``described`` an OCI process object as ``joining`` makes them.
+def exec_process(
+    folder: str,
+    config: Mapping[str, Any],
+    described: dict[str, Any],
+    *,
+    stdio: tuple[int, int, int],
+    tty: bool = False,
+) -> Executed:
+    """``folder`` is the container's, ``config`` its bundle; ``described`` an OCI process object of ``joining``.
 
     Raises ``ContainerError``; ``handshake.CommandError`` for a command that can't be run, with the exit code that a
     shell would give it.
@@ -71,10 +77,6 @@ def exec_process(folder: str, described: dict[str, Any], *, stdio: tuple[int, in
         raise errors.ContainerError("the container is not running", hint="start it with `devenv start`")
     if target.status == "paused":
         raise errors.ContainerError("the container is paused", hint="let it go on with `devenv unpause`")
-    config = fs.read_json(f"{folder}/config.json")
-    if not isinstance(config, dict):
-        # It says how the process is to be confined.
-        raise errors.ContainerError(f"container `{target.id[:12]}` has no readable `config.json`")
     seal = seccomp.prepare(config, container_id=target.id, bundle=folder, pid=target.pid)
     return enter(target.pid, described, seal, stdio=stdio, tty=tty, manner=Manner())
 
