@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from devenv import errors, events
@@ -69,14 +69,8 @@ class Operations:
         return task
 
     async def _recover(self, environment: desired.Environment) -> None:
-        async with self._turn:
-            task = asyncio.current_task()
-            assert task is not None
-            self._current = (_RECOVERY, task)
-            try:
-                await self._loop.recover(environment)
-            finally:
-                self._current = None
+        async with self._turn_of(_RECOVERY):
+            await self._loop.recover(environment)
 
     async def perform(self, op: str, params: Params, send: Send) -> Any:
         handler = self._handlers.get(op)
@@ -88,12 +82,18 @@ class Operations:
         if op in _ALONGSIDE or kills:
             return await handler(params, send)
         await self._overtake(op, params, send)
+        async with self._turn_of(op):
+            return await handler(params, send)
+
+    @contextlib.asynccontextmanager
+    async def _turn_of(self, op: str) -> AsyncIterator[None]:
+        """Alone among operations that change something, and known to those that come meanwhile."""
         async with self._turn:
             task = asyncio.current_task()
             assert task is not None
             self._current = (op, task)
             try:
-                return await handler(params, send)
+                yield
             finally:
                 self._current = None
 
