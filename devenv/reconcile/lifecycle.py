@@ -39,7 +39,7 @@ def plan_down(
     if orphans:
         names = ", ".join(f"`{each.name}`" for each in orphans)
         builder.note(f"containers of services that are not in the spec stay: {names}; --remove-orphans removes them")
-    cause = "asked for"
+    cause = plan.ASKED_FOR
     stops = _stop(builder, leaving, cause=cause, timeout=timeout)
     removes = _remove(builder, leaving, stops, cause=cause, volumes=volumes)
     staying = [each for each in there.containers if each.id not in removes]
@@ -51,7 +51,7 @@ def plan_down(
 
 def plan_stop(there: observed.Observed, *, services: Iterable[str] = (), timeout: float | None = None) -> plan.Plan:
     builder = plan.Builder()
-    _stop(builder, _of_services(there, services), cause="asked for", timeout=timeout)
+    _stop(builder, _of_services(there, services), cause=plan.ASKED_FOR, timeout=timeout)
     return builder.plan()
 
 
@@ -65,7 +65,7 @@ def plan_kill(there: observed.Observed, *, services: Iterable[str] = (), signal:
         builder.add(
             plan.Type.CONTAINER_KILL,
             steps.resource(each),
-            "asked for",
+            plan.ASKED_FOR,
             service=each.service,
             number=each.number,
             container_id=each.id,
@@ -82,7 +82,7 @@ def plan_start(there: observed.Observed, *, services: Iterable[str] = ()) -> pla
     mine = _of_services(there, wanted)
     _require(wanted, mine, "has no container to start", hint="`devenv up {}` makes one")
     starting = [each for each in mine if not each.active]
-    _start(builder, mine, {each.id: "asked for" for each in starting}, {})
+    _start(builder, mine, {each.id: plan.ASKED_FOR for each in starting}, {})
     return builder.plan()
 
 
@@ -98,7 +98,7 @@ def plan_restart(
     wanted = list(services)
     mine = _of_services(there, wanted)
     _require(wanted, mine, "has no container to restart", hint="`devenv up {}` makes one")
-    causes = {each.id: "asked for" for each in mine}
+    causes = {each.id: plan.ASKED_FOR for each in mine}
     if not no_deps:
         causes |= _followers(there, {each.service for each in mine}, causes)
     affected = [each for each in _of_services(there, ()) if each.id in causes]
@@ -118,8 +118,8 @@ def plan_remove(
     """Remove containers that are stopped; with ``stop`` also those that are not. Networks and named volumes stay."""
     builder = plan.Builder()
     mine = [each for each in _of_services(there, services) if stop or not each.active]
-    stops = _stop(builder, mine, cause="asked for", timeout=timeout)
-    _remove(builder, mine, stops, cause="asked for", volumes=volumes)
+    stops = _stop(builder, mine, cause=plan.ASKED_FOR, timeout=timeout)
+    _remove(builder, mine, stops, cause=plan.ASKED_FOR, volumes=volumes)
     return builder.plan()
 
 
@@ -224,7 +224,7 @@ def _remove_networks(
             builder.add(
                 plan.Type.NETWORK_REMOVE,
                 f"network:{network.key or network.name}",
-                "asked for",
+                plan.ASKED_FOR,
                 after=users,
                 name=network.name,
             )

@@ -233,7 +233,7 @@ class Performer:
 
 def _news(cause: str) -> str:
     """What somebody has just asked for needs no reason beside it."""
-    return "" if cause == "asked for" else cause
+    return "" if cause == plan.ASKED_FOR else cause
 
 
 def anonymous_volumes(container: live.Live) -> dict[str, str]:

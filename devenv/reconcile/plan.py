@@ -15,6 +15,9 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
+# The cause of what a command names; whoever has typed it needs no reason beside it.
+ASKED_FOR = "asked for"
+
 
 class Type(StrEnum):
     NETWORK_CREATE = "network.create"

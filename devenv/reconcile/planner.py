@@ -226,7 +226,7 @@ class _Up:
         if options.recreate == "never":
             return ""
         if options.recreate == "force" and service.name in self.roots:
-            return "asked for"
+            return plan.ASKED_FOR
         if options.always_recreate_deps and service.name not in self.roots:
             return "asked for with its dependents"
         return divergence(service, container)
