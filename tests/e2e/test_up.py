@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import projects, runner
+from tests.support import engine, projects, runner
 from tests.support.polling import eventually
 
 pytestmark = pytest.mark.root
@@ -47,14 +47,6 @@ def containers(devenv: runner.Devenv) -> dict[str, tuple[str, int]]:
     return found
 
 
-def alive(pid: int) -> bool:
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
-
-
 @pytest.fixture
 def shop(devenv: runner.Devenv, project: projects.Project) -> projects.Project:
     project.write(SHOP)
@@ -66,7 +58,7 @@ def shop(devenv: runner.Devenv, project: projects.Project) -> projects.Project:
 def test_a_second_up_does_nothing(devenv: runner.Devenv) -> None:
     before = containers(devenv)
     assert sorted(before) == ["shop-api-1", "shop-db-1", "shop-web-1"]
-    assert all(alive(pid) for _, pid in before.values())
+    assert all(engine.alive(pid) for _, pid in before.values())
     again = devenv("up", "-d")
     assert containers(devenv) == before
     assert "Creat" not in again.stderr
@@ -129,7 +121,7 @@ def test_no_start_makes_containers_only(devenv: runner.Devenv, project: projects
     assert {pid for _, pid in containers(devenv).values()} == {0}
     assert {row["State"] for row in devenv.ps().values()} == {"created"}
     devenv("start")
-    assert all(alive(pid) for _, pid in containers(devenv).values())
+    assert all(engine.alive(pid) for _, pid in containers(devenv).values())
 
 
 @pytest.mark.usefixtures("shop")
@@ -151,7 +143,7 @@ def test_down_keeps_volumes_and_down_v_does_not(devenv: runner.Devenv) -> None:
     devenv("exec", "-T", "db", "sh", "-c", "echo kept >/data/file")
     devenv("down")
     assert containers(devenv) == {}
-    assert not any(alive(pid) for pid in pids)
+    assert not any(engine.alive(pid) for pid in pids)
     devenv("up", "-d")
     assert devenv("exec", "-T", "db", "cat", "/data/file").stdout == "kept\n"
     devenv("down", "-v")
@@ -230,7 +222,7 @@ def test_fifty_services(devenv: runner.Devenv, project: projects.Project) -> Non
     devenv("up", "-d", "--wait", timeout=100)
     found = containers(devenv)
     assert len(found) == 50
-    assert all(alive(pid) for _, pid in found.values())
+    assert all(engine.alive(pid) for _, pid in found.values())
     # Everybody knows everybody.
     assert devenv("exec", "-T", "s0", "getent", "hosts", "s49").stdout.split()[1:] == ["many-s49-1", "s49"]
     devenv("down", timeout=60)

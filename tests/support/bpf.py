@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 U32 = 0xFFFFFFFF
@@ -44,7 +44,18 @@ class Program:
 
     def trace(self, call: Call) -> tuple[int, int]:
         """What it returns, and after how many instructions."""
-        data, a, at, steps = call.pack(), 0, 0, 0
+        data = call.pack()
+        result, steps = self._execute(lambda offset: int(struct.unpack_from("<I", data, offset)[0]))
+        assert result is not None
+        return result, steps
+
+    def is_constant(self, number: int, architecture: int) -> bool:
+        """kernel/seccomp.c, seccomp_is_const_allow: whether the kernel remembers that this number is allowed."""
+        return self._execute({0: number, 4: architecture}.get)[0] == 0x7FFF0000
+
+    def _execute(self, load: Callable[[int], int | None]) -> tuple[int | None, int]:
+        """``load`` reads a word of ``struct seccomp_data``; None ends the run without a result."""
+        a, at, steps = 0, 0, 0
         while True:
             code, yes, no, k = self.instructions[at]
             at += 1
@@ -52,27 +63,10 @@ class Program:
             if code == 0x06:
                 return k, steps
             if code == 0x20:
-                (a,) = struct.unpack_from("<I", data, k)
-            elif code == 0x54:
-                a &= k
-            elif code == 0x05:
-                at += k
-            else:
-                taken = {0x15: a == k, 0x25: a > k, 0x35: a >= k, 0x45: bool(a & k)}[code]
-                at += yes if taken else no
-
-    def is_constant(self, number: int, architecture: int) -> bool:
-        """kernel/seccomp.c, seccomp_is_const_allow: whether the kernel remembers that this number is allowed."""
-        a, at = 0, 0
-        while True:
-            code, yes, no, k = self.instructions[at]
-            at += 1
-            if code == 0x06:
-                return k == 0x7FFF0000
-            if code == 0x20:
-                if k not in (0, 4):
-                    return False
-                a = architecture if k else number
+                word = load(k)
+                if word is None:
+                    return None, steps
+                a = word
             elif code == 0x54:
                 a &= k
             elif code == 0x05:
