@@ -29,9 +29,12 @@ class Forwarder:
         if master is not None:
             signal.signal(signal.SIGWINCH, self._resize)
             self._resize()
+            # The user's terminal makes CR LF of LF; twice would be once too often, and never is right for a pipe.
+            _change(master, 1, clear=termios.ONLCR)
             if os.isatty(0):
                 self._saved = termios.tcgetattr(0)
                 tty.setraw(0)
+                _change(0, 1, add=termios.OPOST)
 
     def _pass_on(self, number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -92,6 +95,13 @@ class Forwarder:
             os.set_blocking(self._master, False)
             while self._copy(self._master, 1):
                 continue
+
+
+def _change(terminal: int, field: int, *, add: int = 0, clear: int = 0) -> None:
+    """``field``: 1 is what it does to output (termios(3), c_oflag)."""
+    attributes = termios.tcgetattr(terminal)
+    attributes[field] = attributes[field] & ~clear | add
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def _reap_orphans() -> None:
