@@ -79,7 +79,9 @@ def _process(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any
         process["user"]["additionalGids"] = [*(process["user"].get("additionalGids") or []), *given.additional_gids]
     if given.cap:
         sets = process.setdefault("capabilities", {})
-        for name in ("bounding", "effective", "permitted"):
+        # Where capabilities are inherited at all, others than root are to have them, too.
+        ambient = ("ambient",) if sets.get("inheritable") else ()
+        for name in ("bounding", "effective", "permitted", *ambient):
             sets[name] = [*(sets.get(name) or []), *given.cap]
     if given.no_new_privs:
         process["noNewPrivileges"] = True

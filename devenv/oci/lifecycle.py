@@ -191,7 +191,9 @@ def _cgroups(context: Context, config: dict[str, Any], record: store.Record) -> 
         )
     path = config["linux"].get("cgroupsPath") or f"devenv-oci/{record.id}"
     try:
-        group = cgroup.create(path, limits, rules=container.device_rules(config), required=not context.rootless)
+        group = cgroup.create(
+            path, limits, rules=container.device_rules(config), required=not context.rootless, alone=True
+        )
     except OSError as exc:
         if context.rootless and exc.errno in {1, 13, 30}:
             context.log.warning(f"running without a cgroup: {exc.strerror}")

@@ -64,17 +64,14 @@ def run(arguments: list[str]) -> int:
         return _dispatch(command, context)
     except errors.DevenvError as exc:
         here.error(exc.message if exc.hint is None else f"{exc.message} ({exc.hint})")
-        return _code(command, exc)
+        return _code(command)
     except OSError as exc:
         here.error(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror))
-        return _code(command, exc)
+        return _code(command)
 
 
-def _code(command: str, exc: Exception) -> int:
-    """Of `exec` nothing below 126 can be told from the program's own."""
-    found = getattr(exc, "container_exit_code", None)
-    if isinstance(found, int):
-        return found
+def _code(command: str) -> int:
+    """As runc and crun: callers tell from it that `exec` has failed, and not what it was to run."""
     return 255 if command == "exec" else 1
 
 

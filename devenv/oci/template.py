@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from devenv.oci.main import Context
 
 
+# Only on v2 does a container see nothing but its own without it; that is how runc writes it, and scripts add to that.
+_CGROUP = ("cgroup",) if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else ()
+
+
 def features(_: Context) -> int:
     """By the specification: what this program can do, whatever this machine can."""
     print(json.dumps(_features(), indent=2))
@@ -80,7 +84,7 @@ def _spec(*, rootless: bool) -> dict[str, Any]:
         "mounts": _mounts(rootless=rootless),
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [{"type": each} for each in ("pid", "network", "ipc", "uts", "cgroup", "mount")],
+            "namespaces": [{"type": each} for each in ("pid", "network", "ipc", "uts", "mount", *_CGROUP)],
             "maskedPaths": list(bundle.MASKED),
             "readonlyPaths": list(bundle.READONLY),
         },
@@ -88,7 +92,7 @@ def _spec(*, rootless: bool) -> dict[str, Any]:
     if rootless:
         linux = found["linux"]
         del linux["resources"]
-        linux["namespaces"] = [{"type": each} for each in ("pid", "ipc", "uts", "cgroup", "user", "mount")]
+        linux["namespaces"] = [{"type": each} for each in ("pid", "ipc", "uts", "user", "mount", *_CGROUP)]
         linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
         linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
     return found

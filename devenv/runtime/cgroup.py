@@ -156,11 +156,13 @@ class Group(NamedTuple):
     made: list[str]  # what `create` had to make, parents first
 
 
-def create(path: str, limits: dict[str, Any], *, rules: list[devicerules.Rule], required: bool = True) -> Group:
+def create(
+    path: str, limits: dict[str, Any], *, rules: list[devicerules.Rule], required: bool = True, alone: bool = False
+) -> Group:
     """Make the container's cgroups and set its limits: ``limits`` is the specification's ``linux.resources``.
 
-    Raises ``ContainerError`` for a limit that can't be set, and ``FileExistsError`` when someone's processes are in the
-    place already; then nothing of it is left. ``required``: having no cgroup at all is an error if there are limits.
+    Raises ``ContainerError`` for a limit that can't be set; then nothing of it is left. ``required``: having no cgroup
+    at all is an error if there are limits. ``alone``: so are processes of others in it.
     """
     here = place()
     if here.version == 0:
@@ -178,6 +180,8 @@ def create(path: str, limits: dict[str, Any], *, rules: list[devicerules.Rule], 
             _again(lambda: _make_v2(here, path, made))
         for folder in dict.fromkeys(chosen.values()):
             _again(functools.partial(_make, folder, made))
+        if alone and pids(path):
+            raise errors.ContainerError("container's cgroup is not empty")
         if here.version == 1 and "cpuset" in chosen:
             _inherit_cpuset(here.roots["cpuset"], chosen["cpuset"])
         apply(path, limits)

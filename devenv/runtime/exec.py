@@ -207,11 +207,7 @@ def _join(
         with rootfs.doing("joining the container's cgroup"), _lenient(strict=manner.exact and os.geteuid() == 0):
             cgroup.join(folders)
         schedule.set_affinity(described, "final")
-        for descriptor, flag in target.spaces:
-            namespace.setns(descriptor, flag)
-            if flag == namespace.CLONE_NEWUSER:
-                init.become_root()
-            os.close(descriptor)
+        _join_namespaces(target.spaces)
         if not os.path.samestat(os.stat("/"), os.fstat(target.root)):
             os.fchdir(target.root)
             os.chroot(".")
@@ -229,6 +225,31 @@ def _join(
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         init.give_up(wire, exc)
     os._exit(1)
+
+
+def _join_namespaces(spaces: list[tuple[int, int]]) -> None:
+    """Some belong to the container's user namespace and some may belong to ours: each with the rights that suffice.
+
+    The mount namespace last of all, for with it the host's files go.
+    """
+    late = []
+    for descriptor, flag in spaces:
+        if flag in {namespace.CLONE_NEWUSER, namespace.CLONE_NEWNS} or not _joined(descriptor, flag):
+            late.append((descriptor, flag))
+    for descriptor, flag in late:
+        namespace.setns(descriptor, flag)
+        if flag == namespace.CLONE_NEWUSER:
+            init.become_root()
+        os.close(descriptor)
+
+
+def _joined(descriptor: int, flag: int) -> bool:
+    try:
+        namespace.setns(descriptor, flag)
+    except PermissionError:
+        return False
+    os.close(descriptor)
+    return True
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 def run(config: dict[str, Any], name: str, state: dict[str, Any]) -> None:
     """Run them in their order, in the bundle's folder; the first that fails ends it. Raises ``ContainerError``."""
     for number, hook in enumerate((config.get("hooks") or {}).get(name) or []):
-        what = f"{name} hook #{number} `{hook['path']}`"
+        what = f"{name} hook #{number}: `{hook['path']}`"
         _one(what, hook, json.dumps(state).encode(), str(state.get("bundle") or "/"))
 
 
@@ -43,13 +43,13 @@ def _one(what: str, hook: dict[str, Any], state: bytes, folder: str) -> None:
         if not _wait(pidfd, deadline):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise errors.ContainerError(f"{what} took longer than {timeout} s")
+            raise errors.ContainerError(f"error running {what} took longer than {timeout} s")
     finally:
         os.close(pidfd)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code:
         how = f"exit status {code}" if code > 0 else f"signal {-code}"
-        raise errors.ContainerError(f"error running {what}: {how}")
+        raise errors.ContainerError(f"error running {what} ended with {how}")
 
 
 def _become(hook: dict[str, Any], standard_input: int, folder: str) -> None:

@@ -188,21 +188,18 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
             flags |= _FLAGS[kind]
     if "user" in plan.namespaces or any(kind == "mount" for kind, _ in joined) or plan.sources.mapped:
         _prepare_sources(plan)
+    late = []
+    for kind, descriptor in joined:
+        # With the host's rights where they suffice: a namespace may belong to another user namespace than ours will be.
+        if kind == "user" or not _joined(descriptor, kind):
+            late.append((kind, descriptor))
     if flags & namespace.CLONE_NEWUSER:
         flags &= ~namespace.CLONE_NEWUSER
-        with rootfs.doing("making the container's user namespace"):
-            namespace.unshare(namespace.CLONE_NEWUSER)
-        # The one who maps our ids must be able to write our files in /proc.
-        linux_process.prctl(linux_process.PR_SET_DUMPABLE, 1)
-        handshake.say(wire, handshake.Word.USER)
-        message = handshake.hear(wire)
-        if message is None or message.word is not handshake.Word.MAPPED:
-            os._exit(1)
-        become_root()
+        _make_user_namespace(wire)
     # Whoever shares a namespace with us from now on can neither trace us nor look at our descriptors.
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     # The user namespace first: it gives the right to join the others.
-    for kind, descriptor in sorted(joined, key=lambda each: each[0] != "user"):
+    for kind, descriptor in sorted(late, key=lambda each: each[0] != "user"):
         with rootfs.doing(f"joining the {kind} namespace `{plan.namespaces[kind]}`"):
             namespace.setns(descriptor, _FLAGS[kind])
             os.close(descriptor)
@@ -213,6 +210,29 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
     if plan.linux.get("timeOffsets"):
         with rootfs.doing("setting the offsets of the container's clocks"):
             _set_clocks(plan.linux["timeOffsets"])
+
+
+def _joined(descriptor: int, kind: str) -> bool:
+    """Not, if only the user namespace that owns it gives the right to."""
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
+    try:
+        namespace.setns(descriptor, _FLAGS[kind])
+    except OSError:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _make_user_namespace(wire: socket.socket) -> None:
+    with rootfs.doing("making the container's user namespace"):
+        namespace.unshare(namespace.CLONE_NEWUSER)
+    # The one who maps our ids must be able to write our files in /proc.
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 1)
+    handshake.say(wire, handshake.Word.USER)
+    message = handshake.hear(wire)
+    if message is None or message.word is not handshake.Word.MAPPED:
+        os._exit(1)
+    become_root()
 
 
 def _prepare_sources(plan: Plan) -> None:
@@ -435,15 +455,18 @@ def set_oom_score(score: int, *, exact: bool) -> None:
 
 
 def _own_streams(who: user.User) -> None:
-    """So that the user can open /dev/stdout again, as servers that log there do."""
+    """So that the user can open /dev/stdout again, as servers that log there do.
+
+    Pipes, sockets and terminals only: a file is somebody's, and /dev/null is the whole machine's.
+    """
     for number in (0, 1, 2):
         try:
             found = os.fstat(number)
-            # The machine's own /dev/null stays the machine's.
-            if found.st_uid != who.uid and not stat.S_ISCHR(found.st_mode):
+            passing = stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode) or os.isatty(number)
+            if passing and found.st_uid != who.uid:
                 os.fchown(number, who.uid, who.gid)
         except OSError:
-            pass  # in a user namespace, what belongs to somebody outside it
+            pass  # it belongs to another, in whose place we may not decide
 
 
 def take_terminal(root: int, who: user.User, size: dict[str, int]) -> int:

@@ -26,7 +26,8 @@ def v1(limits: dict[str, Any]) -> dict[str, Values]:
     """Controller -> files and values, in the order to write them. Devices are told by ``devicerules``."""
     if limits.get("unified"):
         raise errors.ContainerError(
-            "`unified` resources need cgroup v2, and this machine has v1", hint="give the limit in `linux.resources`"
+            "invalid configuration: `unified` resources need cgroup v2, and this machine has v1",
+            hint="give the limit in `linux.resources`",
         )
     memory, cpu, pids = (limits.get(name) or {} for name in ("memory", "cpu", "pids"))
     found: dict[str, Values] = {
@@ -100,7 +101,8 @@ def _or_max(value: int) -> str:
 
 
 def _pids(limit: int) -> str:
-    return str(limit) if limit > 0 else "max"
+    # Nothing at all could run with 0, and systemd doesn't know it either.
+    return str(max(limit, 1)) if limit >= 0 else "max"
 
 
 def _memory_v2(memory: dict[str, Any]) -> Values:

@@ -63,7 +63,11 @@ def to_oci(limits: Resources) -> dict[str, Any]:
         "cpus": limits.cpuset_cpus or None,
     }
     found: dict[str, Any] = {}
-    for name, values in (("memory", memory), ("cpu", cpu), ("pids", {"limit": limits.pids})):
+    for name, values in (
+        ("memory", memory),
+        ("cpu", cpu),
+        ("pids", {"limit": limits.pids or (None if limits.pids is None else -1)}),
+    ):
         given = {key: value for key, value in values.items() if value is not None}
         if given:
             found[name] = given

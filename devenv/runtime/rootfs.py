@@ -173,7 +173,7 @@ class Builder:
 
     def protect(self) -> None:
         """Hide and make read-only what is to be so; after everything that is written there for the container."""
-        for path in self._linux.get("maskedPaths") or []:
+        for path in dict.fromkeys(self._linux.get("maskedPaths") or []):
             with doing(f"masking `{path}`"):
                 self._mask(path)
         for path in self._linux.get("readonlyPaths") or []:

@@ -29,6 +29,8 @@ def namespace(kind: str, pid: int | str = "self") -> str:
     ("kind", "file"), [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")]
 )
 def test_a_namespace_is_new_only_when_listed(bundle: oci.Bundle, kind: str, file: str) -> None:
+    bundle.without(kind)
+    bundle.linux["namespaces"].append({"type": kind})
     assert bundle.run("readlink", f"/proc/self/ns/{file}").stdout.strip() != namespace(file)
     bundle.without(kind)
     del bundle.config["hostname"]
@@ -61,6 +63,22 @@ def test_user_namespace(bundle: oci.Bundle) -> None:
     polling.eventually(lambda: bundle.output().split() == ["0", "100000", "2000", "passwd", "null"])
     assert os.stat(f"/proc/{bundle.state(name)['pid']}").st_uid == 100000
     assert bundle.oci("exec", name, "id", "-u").stdout == "0\n"
+
+
+def test_user_namespace_with_a_network_that_is_the_hosts(bundle: oci.Bundle) -> None:
+    """As podman does it: the network namespace is made first, and belongs to the host's user namespace."""
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+    try:
+        polling.eventually(lambda: namespace("net", holder.pid) != namespace("net"))
+        bundle.without("network")
+        bundle.linux["namespaces"] += [{"type": "user"}, {"type": "network", "path": f"/proc/{holder.pid}/ns/net"}]
+        bundle.linux["uidMappings"] = bundle.linux["gidMappings"] = MAPPING
+        name = bundle.started()
+        found = bundle.oci("exec", name, "readlink", "/proc/self/ns/net").stdout.strip()
+        assert found == namespace("net", holder.pid)
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_time_namespace(bundle: oci.Bundle) -> None:
@@ -171,6 +189,14 @@ def test_user_and_umask(bundle: oci.Bundle) -> None:
     assert lines["Groups"].split() == ["5", "6"]
     assert lines["Umask"] == "0027"
     assert "HOME=/home/ann" in bundle.run("env").stdout.split()
+
+
+def test_dev_null_stays_the_machines(bundle: oci.Bundle) -> None:
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    before = os.stat("/dev/null")
+    name = bundle.started()
+    bundle.detached("exec", "--user", "33:7", "--detach", name, "sleep", "0")
+    assert (os.stat("/dev/null").st_uid, os.stat("/dev/null").st_gid) == (before.st_uid, before.st_gid) == (0, 0)
 
 
 def test_the_five_sets_of_capabilities(bundle: oci.Bundle) -> None:
@@ -314,6 +340,11 @@ def test_limits(bundle: oci.Bundle) -> None:
         assert cgroups.read(path, "memory.limit_in_bytes") == str(64 << 20)
         assert cgroups.read(path, "cpu.shares") == "512"
         assert cgroups.read(path, "cpu.cfs_quota_us") == "50000"
+
+
+def test_a_cgroup_is_not_shared(bundle: oci.Bundle) -> None:
+    bundle.started()
+    assert "not empty" in bundle.refused()
 
 
 def test_unified_limits_need_cgroup_v2(bundle: oci.Bundle) -> None:

