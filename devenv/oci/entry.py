@@ -15,8 +15,9 @@ from typing import NoReturn
 _ENTERING = frozenset({"create", "run", "exec"})
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PROGRAM = (
-    "import sys; sys.path.insert(0, {root!r}); sys.argv[0] = {name!r}; from devenv.oci import main; "
-    "main.main(sys.argv[1:])"
+    # Nothing that we make is collected before we end; looking for it costs a tenth of the start.
+    "import gc; gc.disable(); import sys; sys.path.insert(0, {root!r}); sys.argv[0] = {name!r}; "
+    "from devenv.oci import main; main.main(sys.argv[1:])"
 )
 
 

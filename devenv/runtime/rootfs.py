@@ -402,12 +402,15 @@ class Builder:
             name = target[1:]
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o755 if name == "dev" else 0o555, dir_fd=self.root)
-            return openat2.openat2(
-                self.root,
-                name,
-                os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
-                resolve=openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS,
-            )
+            try:
+                return openat2.openat2(
+                    self.root,
+                    name,
+                    os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
+                    resolve=openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS,
+                )
+            except OSError as exc:
+                raise OSError(exc.errno, f"{target} must be mounted on ordinary directory") from exc
         try:
             return openat2.in_root(self.root, target, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -441,6 +444,10 @@ class Builder:
             folder = self._folder("/dev", unlinked=True)
             try:
                 devices.fill(folder, bound=bound)
+                if (self._config.get("process") or {}).get("terminal"):
+                    # What the terminal is mounted on; /dev may be read-only by then.
+                    flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                    os.close(os.open("console", flags, 0o600, dir_fd=folder))
             finally:
                 os.close(folder)
         for entry in self._linux.get("devices") or []:
@@ -578,7 +585,10 @@ def console(root: int, slave: int) -> None:
     """The terminal's container end on /dev/console, where programs look for it."""
     dev = openat2.in_root(root, "/dev", os.O_PATH | os.O_DIRECTORY)
     try:
-        os.close(os.open("console", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dev))
+        try:
+            os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=dev))
+        except FileExistsError:
+            pass
         place = os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
         flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
         tree = mount.open_tree(slave, "", flags)

@@ -282,6 +282,14 @@ def test_default_devices(bundle: oci.Bundle) -> None:
     ]
 
 
+def test_a_terminal_where_dev_is_read_only(bundle: oci.Bundle) -> None:
+    for entry in bundle.config["mounts"]:
+        if entry["destination"] == "/dev":
+            entry["options"].append("ro")
+    bundle.process["terminal"] = True
+    assert bundle.sh("touch /dev/x 2>/dev/null || tty") == "/dev/pts/0\n"
+
+
 def test_devices(bundle: oci.Bundle) -> None:
     bundle.linux["devices"] = [
         {"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6},
