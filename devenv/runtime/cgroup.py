@@ -162,7 +162,7 @@ def create(
     """Make the container's cgroups and set its limits: ``limits`` is the specification's ``linux.resources``.
 
     Raises ``ContainerError`` for a limit that can't be set; then nothing of it is left. ``required``: having no cgroup
-    at all is an error if there are limits. ``alone``: so are processes of others in it.
+    at all is an error if there are limits. ``alone``: so are processes of others in it, and its being frozen.
     """
     here = place()
     if here.version == 0:
@@ -182,6 +182,8 @@ def create(
             _again(functools.partial(_make, folder, made))
         if alone and pids(path):
             raise errors.ContainerError("container's cgroup is not empty")
+        if alone and paused(path):
+            raise errors.ContainerError("container's cgroup is frozen: whoever joins it would never run")
         if here.version == 1 and "cpuset" in chosen:
             _inherit_cpuset(here.roots["cpuset"], chosen["cpuset"])
         apply(path, limits)

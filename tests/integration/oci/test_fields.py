@@ -355,6 +355,19 @@ def test_a_cgroup_is_not_shared(bundle: oci.Bundle) -> None:
     assert "not empty" in bundle.refused()
 
 
+def test_a_frozen_cgroup_is_not_joined(bundle: oci.Bundle) -> None:
+    top = pathlib.Path("/sys/fs/cgroup")
+    unified, path = (top / "cgroup.controllers").exists(), bundle.linux["cgroupsPath"]
+    folder = pathlib.Path(f"{top}{path}" if unified else f"{top}/freezer{path}")
+    folder.mkdir(parents=True)
+    (folder / ("cgroup.freeze" if unified else "freezer.state")).write_text("1" if unified else "FROZEN")
+    try:
+        assert "frozen" in bundle.refused()
+    finally:
+        (folder / ("cgroup.freeze" if unified else "freezer.state")).write_text("0" if unified else "THAWED")
+        folder.rmdir()
+
+
 def test_unified_limits_need_cgroup_v2(bundle: oci.Bundle) -> None:
     bundle.linux["resources"]["unified"] = {"memory.high": "1000000"}
     if machine.cgroup_version() == 2:
