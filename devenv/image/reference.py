@@ -23,7 +23,7 @@ from devenv import errors
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
-NAME_LIMIT = 255  # registry and repository together, as the grammar's authors have it
+NAME_LIMIT = 255  # of a repository
 TEXT_LIMIT = 4096 + 512  # a path and a name; nothing longer is looked at by a regular expression
 
 
@@ -63,7 +63,10 @@ class Reference(NamedTuple):
         """As people write it: without ``docker.io/library/``."""
         text = str(self)
         if self.transport is Transport.REGISTRY and self.registry == DEFAULT_REGISTRY:
-            text = text.removeprefix(f"{DEFAULT_REGISTRY}/").removeprefix(f"{DEFAULT_NAMESPACE}/")
+            text = text.removeprefix(f"{DEFAULT_REGISTRY}/")
+            # `library/a/b` without its first part would be another repository.
+            if self.repository.count("/") == 1:
+                text = text.removeprefix(f"{DEFAULT_NAMESPACE}/")
         return text
 
 
@@ -72,7 +75,7 @@ _DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?", re.ASCII)
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})", re.ASCII)
+_DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})", re.ASCII)
 _BARE_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -153,8 +156,8 @@ def _registry(text: str) -> Reference:
         raise errors.ImageError(f"image reference `{text}`: `{repository}` is no repository", hint=_mend(repository))
     if registry == DEFAULT_REGISTRY and "/" not in repository:
         repository = f"{DEFAULT_NAMESPACE}/{repository}"
-    if len(registry) + 1 + len(repository) > NAME_LIMIT:
-        raise errors.ImageError(f"image reference `{text}` is too long: a name has up to {NAME_LIMIT} characters")
+    if len(repository) > NAME_LIMIT:
+        raise errors.ImageError(f"image reference `{text}`: a repository has up to {NAME_LIMIT} characters")
     if not tag and not digest:
         tag = DEFAULT_TAG
     return Reference(Transport.REGISTRY, registry=registry, repository=repository, tag=tag, digest=digest)
