@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from devenv import errors
-from devenv.image import content, layer, oci_layout, reference, tar
+from devenv.image import content, layer, oci_layout, reference, source, tar
 from devenv.image import descriptor as descriptor_module
 from devenv.util import paths, tree
 
@@ -38,7 +38,9 @@ class DockerArchive:
         if not isinstance(config, str) or not isinstance(layers, list):
             raise errors.ImageError(f"{self._what}: its manifest.json is broken")
         data = content.read_file(self._path(config), what=self._what)
-        return content.assemble(data, [content.Layer(self._path(each), "") for each in layers], what=self._what)
+        return content.assemble(
+            data, [content.Layer(source.File(self._path(each)), "") for each in layers], what=self._what
+        )
 
     def _path(self, name: Any) -> str:
         if not isinstance(name, str) or name not in self._files:
@@ -113,7 +115,7 @@ def _extract(path: str, stage: str, *, what: str) -> dict[str, str]:
     links: dict[str, str] = {}
     os.makedirs(f"{stage}/blobs/sha256")
     try:
-        with layer.Stream(content.Layer(path, layer.ANY)) as stream:
+        with layer.Stream(content.Layer(source.File(path), layer.ANY)) as stream:
             reader = tar.Reader(stream.chunks())
             for number, entry in enumerate(reader):
                 if number > ENTRY_LIMIT:

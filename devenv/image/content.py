@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.image import config as image_config
-from devenv.image import descriptor, platform
+from devenv.image import descriptor, platform, source
 
 LAYER_LIMIT = 500  # OVL_MAX_STACK of overlayfs: an image of more layers can't be mounted
 
 
 class Layer(NamedTuple):
-    path: str
+    source: source.Source
     diff_id: str  # of the tar stream
-    digest: str | None = None  # of the file, when somebody said
+    digest: str | None = None  # of the file, when somebody said and the source doesn't verify it by itself
     size: int | None = None
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 import queue
-import stat
 import threading
 import zlib
 from collections.abc import Iterator
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.image import content
+from devenv.image import content, source
 
 CHUNK = 256 << 10  # larger ones fall out of the processor's cache
 AHEAD = 8  # chunks that may wait
@@ -40,39 +38,38 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
-
-
-class LayerError(ValueError):
-    """The file is not what was promised. ``Stream`` raises it where the unpacking thread reads."""
+LayerError = source.LayerError
 
 
 class _Hashed:
-    """A file that hashes what is read of it."""
+    """A file that counts what is read of it, and hashes it if there is a digest to compare with."""
 
-    def __init__(self, file: IO[bytes], wanted: int | None) -> None:
-        self._file = file
-        self._wanted = wanted
-        self._hash = hashlib.sha256()
+    def __init__(self, reader: source.Reader, layer: content.Layer) -> None:
+        self._reader = reader
+        self._layer = layer
+        self._hash = hashlib.sha256() if layer.digest is not None else None
         self.size = 0
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(CHUNK if size < 0 else size)
+        data = self._reader.read(CHUNK if size < 0 else size)
         self.size += len(data)
-        if self._wanted is not None and self.size > self._wanted:
-            raise LayerError(f"has more than the {self._wanted} bytes that its descriptor says")
-        self._hash.update(data)
+        wanted = self._layer.size
+        if wanted is not None and self.size > wanted:
+            raise LayerError(f"has more than the {wanted} bytes that its descriptor says")
+        if self._hash is not None:
+            self._hash.update(data)
         return data
 
     def readable(self) -> bool:
         return True
 
-    def check(self, layer: content.Layer) -> None:
+    def check(self) -> None:
         while self.read():  # to the end, whatever the decompressor left
             pass
-        if self._wanted is not None and self.size != self._wanted:
-            raise LayerError(f"has {self.size} bytes, its descriptor says {self._wanted}")
-        digest = "sha256:" + self._hash.hexdigest()
-        if layer.digest is not None and digest != layer.digest:
+        wanted = self._layer.size
+        if wanted is not None and self.size != wanted:
+            raise LayerError(f"has {self.size} bytes, its descriptor says {wanted}")
+        if self._hash is not None and (digest := "sha256:" + self._hash.hexdigest()) != self._layer.digest:
             raise LayerError(f"has the digest {digest}")
 
 
@@ -82,11 +79,13 @@ class Stream:
     def __init__(self, layer: content.Layer, limits: Limits = LIMITS) -> None:
         self._layer = layer
         self._limits = limits
+        self._reader: source.Reader
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
 
     def __enter__(self) -> Stream:
+        self._reader = self._layer.source.open()
         self._thread.start()
         return self
 
@@ -94,12 +93,14 @@ class Stream:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped.set()
+        self._reader.interrupt()
         while self._thread.is_alive():
             try:
                 self._queue.get(timeout=0.01)
             except queue.Empty:
                 pass
         self._thread.join()
+        self._reader.close()
 
     def chunks(self) -> Iterator[bytes]:
         while True:
@@ -121,18 +122,17 @@ class Stream:
             self._queue.put(None)
 
     def _pump(self) -> None:
-        with _open(self._layer.path) as file:
-            compressed = _Hashed(file, self._layer.size)
-            plain = hashlib.sha256()
-            total = 0
-            for chunk in _decompress(compressed):
-                if self._stopped.is_set():
-                    return
-                total += len(chunk)
-                self._check_size(total, compressed.size)
-                plain.update(chunk)
-                self._queue.put(chunk)
-            compressed.check(self._layer)
+        compressed = _Hashed(self._reader, self._layer)
+        plain = hashlib.sha256()
+        total = 0
+        for chunk in _decompress(compressed):
+            if self._stopped.is_set():
+                return
+            total += len(chunk)
+            self._check_size(total, compressed.size)
+            plain.update(chunk)
+            self._queue.put(chunk)
+        compressed.check()
         digest = "sha256:" + plain.hexdigest()
         if self._layer.diff_id not in {ANY, digest}:
             raise LayerError(f"unpacks to {digest}, the image's config says {self._layer.diff_id}")
@@ -142,15 +142,6 @@ class Stream:
             raise LayerError(f"expands to more than {self._limits.size} bytes")
         if total > self._limits.free_size and total > read * self._limits.ratio:
             raise LayerError(f"expands to more than {self._limits.ratio} times its size")
-
-
-def _open(path: str) -> IO[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 - the caller's
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise LayerError("is not a regular file")
-    return file
 
 
 def _decompress(file: _Hashed) -> Iterator[bytes]:

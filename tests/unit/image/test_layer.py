@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from devenv import errors
-from devenv.image import content, layer
+from devenv.image import content, layer, source
 
 PLAIN = os.urandom(100_000) + b"\0" * 900_000
 
@@ -18,7 +18,7 @@ PLAIN = os.urandom(100_000) + b"\0" * 900_000
 def wanted(path: pathlib.Path, data: bytes, plain: bytes = PLAIN, **more: object) -> content.Layer:
     path.write_bytes(data)
     found = content.Layer(
-        str(path),
+        source.File(str(path)),
         "sha256:" + hashlib.sha256(plain).hexdigest(),
         "sha256:" + hashlib.sha256(data).hexdigest(),
         len(data),
@@ -115,9 +115,9 @@ def test_who_stops_reading_leaves_nothing(tmp_path: pathlib.Path) -> None:
 def test_only_regular_files(tmp_path: pathlib.Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(layer.LayerError, match="not a regular file"):
-        read(content.Layer(str(tmp_path / "fifo"), ""))
+        read(content.Layer(source.File(str(tmp_path / "fifo")), ""))
     with pytest.raises(FileNotFoundError):
-        read(content.Layer(str(tmp_path / "nothing"), ""))
+        read(content.Layer(source.File(str(tmp_path / "nothing")), ""))
 
 
 def test_zstd_without_a_library_says_what_to_do(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

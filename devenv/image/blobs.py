@@ -1,0 +1,65 @@
+"""Content by its digest: manifests, configs and compressed layers, each there whole and verified or not at all.
+
+    <data>/blobs/sha256/<hex>    a blob
+    <data>/ingest/<hex>          one that arrives, see ``ingest``
+
+Reading needs no lock. What is added must be named by a ``lease`` or an image first, or it may be collected at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+from devenv import errors
+from devenv.image import content, descriptor, ingest, source
+from devenv.util import fs, paths
+
+
+class BlobStore:
+    def __init__(self, where: paths.Paths) -> None:
+        self._blobs = f"{where.data}/blobs/sha256"
+        self._ingest = f"{where.data}/ingest"
+
+    def path(self, wanted: descriptor.Descriptor) -> str:
+        return f"{self._blobs}/{wanted.hex}"
+
+    def has(self, wanted: descriptor.Descriptor) -> bool:
+        try:
+            return os.stat(self.path(wanted)).st_size == wanted.size
+        except FileNotFoundError:
+            return False
+
+    def source(self, wanted: descriptor.Descriptor) -> source.Source:
+        return source.File(self.path(wanted))
+
+    def read(self, wanted: descriptor.Descriptor, *, what: str) -> bytes:
+        """A manifest or config, verified again: a disk may lie. Raises ``ImageError``."""
+        data = content.read_file(self.path(wanted), what=what)
+        check(data, wanted, what=what)
+        return data
+
+    def put(self, wanted: descriptor.Descriptor, data: bytes, *, what: str) -> None:
+        """A manifest or config that is in memory."""
+        check(data, wanted, what=what)
+        if not self.has(wanted):
+            os.makedirs(self._blobs, mode=0o700, exist_ok=True)
+            fs.write_whole(self.path(wanted), data, durable=True)
+
+    def ingest(
+        self, wanted: descriptor.Descriptor, *, what: str, waiting: Callable[[], None] | None = None
+    ) -> ingest.Ingest:
+        """``what`` names the image in errors; ``waiting`` is called when another process has it and we wait."""
+        for folder in (self._blobs, self._ingest):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        partial = f"{self._ingest}/{wanted.hex}"
+        return ingest.Ingest(wanted, partial=partial, path=self.path(wanted), what=what, waiting=waiting)
+
+
+def check(data: bytes, wanted: descriptor.Descriptor, *, what: str) -> None:
+    if len(data) != wanted.size:
+        raise errors.ImageError(f"{what}: {wanted.digest} has {len(data)} bytes, its descriptor says {wanted.size}")
+    got = hashlib.sha256(data).hexdigest()
+    if got != wanted.hex:
+        raise errors.ImageError(f"{what}: the content of {wanted.digest} has the digest sha256:{got}")

@@ -1,0 +1,52 @@
+"""Where the bytes of a layer come from: a file, a blob of the store, or a download that is still under way."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple, Protocol
+
+
+class LayerError(ValueError):
+    """The bytes are not what was promised. Its text goes on where the layer's name left off."""
+
+
+class Reader(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, b"" at the end. May wait. Raises when what was to come won't."""
+
+    def interrupt(self) -> None:
+        """From another thread: let a ``read`` that waits return b""."""
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    def open(self) -> Reader: ...
+
+
+class FileReader:
+    """A regular file from its beginning. Owns ``fd``."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            self.close()
+            raise LayerError("is not a regular file")
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._fd, size)
+
+    def interrupt(self) -> None:
+        """A regular file never makes its reader wait."""
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class File(NamedTuple):
+    path: str
+
+    def open(self) -> FileReader:
+        # Nothing but a regular file is read, and none of the others may make us wait for it.
+        return FileReader(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
