@@ -233,7 +233,7 @@ class Program:
                 subprocess.Popen([*self._command, "run", "--bundle", folder, name], stdin=subprocess.DEVNULL)
                 for name, folder in made
             ]
-            if any([process.wait(PATIENCE) for process in running]):
+            if any(process.wait(PATIENCE) for process in running):
                 raise Failure("one of several at once failed")
 
         return work
