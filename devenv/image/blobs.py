@@ -3,7 +3,7 @@
     <data>/blobs/sha256/<hex>    a blob
     <data>/ingest/<hex>          one that arrives, see ``ingest``
 
-Reading needs no lock. What is added must be named by a ``lease`` or an image first, or it may be collected at once.
+Reading needs no lock. What is added is named by a lease first, and stays at least as long as that is held.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import os
 from collections.abc import Callable
 
 from devenv import errors
-from devenv.image import content, descriptor, ingest, source
+from devenv.image import content, descriptor, ingest, lease, source
 from devenv.util import fs, paths
 
 
 class BlobStore:
     def __init__(self, where: paths.Paths) -> None:
-        self._blobs = f"{where.data}/blobs/sha256"
+        self.folder = f"{where.data}/blobs/sha256"
         self._ingest = f"{where.data}/ingest"
 
     def path(self, wanted: descriptor.Descriptor) -> str:
-        return f"{self._blobs}/{wanted.hex}"
+        return f"{self.folder}/{wanted.hex}"
 
     def has(self, wanted: descriptor.Descriptor) -> bool:
         try:
@@ -40,18 +40,25 @@ class BlobStore:
         check(data, wanted, what=what)
         return data
 
-    def put(self, wanted: descriptor.Descriptor, data: bytes, *, what: str) -> None:
+    def put(self, wanted: descriptor.Descriptor, data: bytes, *, held: lease.Lease, what: str) -> None:
         """A manifest or config that is in memory."""
         check(data, wanted, what=what)
+        held.add(wanted.digest)
         if not self.has(wanted):
-            os.makedirs(self._blobs, mode=0o700, exist_ok=True)
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
             fs.write_whole(self.path(wanted), data, durable=True)
 
     def ingest(
-        self, wanted: descriptor.Descriptor, *, what: str, waiting: Callable[[], None] | None = None
+        self,
+        wanted: descriptor.Descriptor,
+        *,
+        held: lease.Lease,
+        what: str,
+        waiting: Callable[[], None] | None = None,
     ) -> ingest.Ingest:
         """``what`` names the image in errors; ``waiting`` is called when another process has it and we wait."""
-        for folder in (self._blobs, self._ingest):
+        held.add(wanted.digest)
+        for folder in (self.folder, self._ingest):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         partial = f"{self._ingest}/{wanted.hex}"
         return ingest.Ingest(wanted, partial=partial, path=self.path(wanted), what=what, waiting=waiting)

@@ -114,6 +114,12 @@ def resolve(where: paths.Paths, host: Host | None = None) -> image_module.Image:
     )
 
 
+def current(where: paths.Paths) -> str:
+    """The name of the skeleton that the next container gets, "" if there is none."""
+    record = fs.read_json(f"{where.data}/images/host.json")
+    return str(record.get("skeleton", "")) if isinstance(record, dict) else ""
+
+
 def _lock(where: paths.Paths) -> int:
     for name in ("images", "layers", "stage"):
         os.makedirs(f"{where.data}/{name}", mode=0o700, exist_ok=True)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.image import below, content, layer, tar, unpack
+from devenv.image import below, content, layer, lease, tar, unpack
 from devenv.util import fs, lock, paths, tree
 
 _TRUSTED, _USER = "trusted.overlay.opaque", "user.overlay.opaque"
@@ -50,11 +50,13 @@ def chain(diff_ids: list[str]) -> list[str]:
     return [chain_id.removeprefix("sha256:") for chain_id in found]
 
 
-def prepare(where: paths.Paths, image: content.Content, *, what: str) -> list[Snapshot]:
+def prepare(where: paths.Paths, image: content.Content, *, held: lease.Lease, what: str) -> list[Snapshot]:
     """Every layer of the image, unpacked; the lowest first."""
     sweep(where)
     made: list[Snapshot] = []
-    for chain_id, each in zip(chain([each.diff_id for each in image.layers]), image.layers, strict=True):
+    chain_ids = chain([each.diff_id for each in image.layers])
+    held.add(*chain_ids)
+    for chain_id, each in zip(chain_ids, image.layers, strict=True):
         made.append(_ensure(where, chain_id, each, lower=visible(made), what=what))
     return made
 
@@ -77,6 +79,12 @@ def load(where: paths.Paths, chain_id: str) -> Snapshot | None:
     if not isinstance(record, dict):
         return None
     return Snapshot(chain_id, f"{folder}/fs", tuple(record["notes"]), record["empty"], record["hides_all"])
+
+
+def size(folder: str) -> int:
+    """In bytes, of the files of an unpacked layer."""
+    record: Any = fs.read_json(f"{folder}/layer.json")
+    return int(record.get("size", 0)) if isinstance(record, dict) else 0
 
 
 def _ensure(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: tuple[str, ...], what: str) -> Snapshot:

@@ -1,60 +1,127 @@
 """From a reference to an image that is ready to run. The first time may take seconds, the next well below one
-millisecond: what was prepared is a small record in ``<data>/images``, checked against the disk each time.
+millisecond: what preparing came to is remembered in ``records``.
 
-    <data>/images/    records of prepared images
-    <data>/layers/    unpacked layers and the skeletons of ``host:``, read-only and shared
-    <data>/stage/     what is being prepared, and the locks for it; committed by rename
+    <data>/devenv.db, names.json    images in the store and their names: ``index``
+    <data>/blobs/                   their manifests, configs and compressed layers: ``blobs``, ``ingest``
+    <data>/layers/                  unpacked layers and the skeletons of ``host:``, read-only and shared: ``snapshot``
+    <data>/images/                  records of prepared images: ``records``
+    <data>/stage/                   what is being prepared, and the locks for it; committed by rename
+    <data>/leases/                  what running processes use: ``lease``; the rest is removed by ``gc``
 
 Safe for several processes at once, and for threads.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-import stat
-from typing import Any
+import threading
 
 from devenv import errors
-from devenv.image import archive, content, host, oci_layout, reference, rootfs, snapshot
-from devenv.image import config as image_config
+from devenv.image import (
+    archive,
+    blobs,
+    content,
+    descriptor,
+    gc,
+    host,
+    index,
+    lease,
+    manifest,
+    names,
+    oci_layout,
+    records,
+    reference,
+    rootfs,
+    snapshot,
+)
 from devenv.image import image as image_module
-from devenv.util import fs, paths
+from devenv.util import paths
 
 Image = image_module.Image
 
-VERSION = 1  # of the records
+
+class Missing(errors.ImageError):
+    """The store has no image of that name: pulling it may help."""
 
 
 class ImageStore:
+    """What it hands out stays on the disk while this process lives, whatever is removed meanwhile."""
+
     def __init__(self, where: paths.Paths) -> None:
         self._where = where
+        self._held: lease.Lease | None = None
+        self._guard = threading.Lock()
+        self.index = index.Index(where)
+        self.blobs = blobs.BlobStore(where)
 
     def resolve(self, text: str, *, base: str) -> Image:
-        """``base`` is the project's folder, which paths are relative to. Raises ``ImageError``."""
+        """``base`` is the project's folder, which paths are relative to. Raises ``ImageError``; ``Missing`` for a name
+        that a registry may know."""
         wanted = reference.parse(text)
         if wanted.transport is reference.Transport.HOST:
-            return host.resolve(self._where)
+            return self._kept(host.resolve(self._where))
         if wanted.transport is reference.Transport.ROOTFS:
             return rootfs.resolve(wanted.path, base=base, reference=text)
         if wanted.transport is reference.Transport.REGISTRY:
-            raise _not_yet(wanted)
+            return self._from_store(text, wanted)
         return self._from_disk(text, wanted, base)
+
+    @property
+    def held(self) -> lease.Lease:
+        """This process's lease. What is brought into the store goes under it, or under one of its own."""
+        with self._guard:
+            if self._held is None:
+                self._held = lease.Lease(self._where)
+            return self._held
+
+    def _kept(self, image: Image) -> Image:
+        self.held.add(*records.chain_ids(image))
+        return image
+
+    def _from_store(self, text: str, wanted: reference.Reference) -> Image:
+        key = _key(str(wanted))
+        state = records.state_of(names.path(self._where))
+        if found := self._current(key, state, text):
+            return found
+        stored = self.index.find(wanted)
+        if stored is None:
+            raise _missing(wanted)
+        what = f"image `{text}`"
+        self.held.add(*gc.reach(self._where, stored.target).blobs)
+
+        def read(each: descriptor.Descriptor) -> bytes:
+            return self.blobs.read(each, what=what)
+
+        chosen = manifest.find([stored.target._replace(platform=None)], read, what=what).manifest
+        image = self._unpacked(
+            text, manifest.assemble(chosen, read(chosen.config), self.blobs.source, verify=False, what=what)
+        )
+        records.save(self._where, key, records.Record(image, names.path(self._where), state, stored.target.digest))
+        return image
 
     def _from_disk(self, text: str, wanted: reference.Reference, base: str) -> Image:
         path = rootfs.locate(wanted.path, base=base, reference=text)
-        index = _index(wanted, path, text)
-        key = hashlib.sha256(repr((VERSION, *wanted[:3], path, wanted.digest, os.uname().machine)).encode())
-        record_path = f"{self._where.data}/images/{key.hexdigest()}.json"
+        origin = _index(wanted, path, text)
+        key = _key(f"{wanted.transport}:{wanted.name}@{wanted.digest}:{path}")
         # Taken before it is read: a change meanwhile shows at the next look.
-        state = _state(index)
-        record = fs.read_json(record_path)
-        if _is_current(record, state):
-            return _from_record(text, record)
+        state = records.state_of(origin)
+        if found := self._current(key, state, text):
+            return found
         image = self._prepare(text, wanted, path)
-        os.makedirs(f"{self._where.data}/images", mode=0o700, exist_ok=True)
-        fs.write_json(record_path, _to_record(image, state))
+        records.save(self._where, key, records.Record(image, origin, state, ""))
         return image
+
+    def _current(self, key: str, state: records.State | None, text: str) -> Image | None:
+        record = records.load(self._where, key)
+        if record is None or state is None or record.state != state:
+            return None
+        self._kept(record.image)
+        if not records.is_whole(record):
+            return None
+        records.touch(self._where, key)
+        return dataclasses.replace(record.image, reference=text)
 
     def _prepare(self, text: str, wanted: reference.Reference, path: str) -> Image:
         if wanted.transport is reference.Transport.OCI:
@@ -66,7 +133,7 @@ class ImageStore:
     def _unpacked(self, text: str, found: content.Content) -> Image:
         if not found.layers:
             raise errors.ImageError(f"image `{text}` has no layers: there is nothing to run in it")
-        snapshots = snapshot.prepare(self._where, found, what=text)
+        snapshots = snapshot.prepare(self._where, found, held=self.held, what=text)
         notes = [*found.notes, *(note for each in snapshots for note in each.notes)]
         return Image(
             reference=text,
@@ -75,6 +142,10 @@ class ImageStore:
             lower=snapshot.visible(snapshots),
             notes=tuple(dict.fromkeys(notes)),
         )
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(f"{text} {os.uname().machine}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _index(wanted: reference.Reference, path: str, text: str) -> str:
@@ -91,50 +162,9 @@ def _index(wanted: reference.Reference, path: str, text: str) -> str:
     return f"{path}/index.json"
 
 
-def _state(path: str) -> list[int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _is_current(record: Any, state: list[int] | None) -> bool:
-    return (
-        isinstance(record, dict)
-        and state is not None
-        and record["state"] == state
-        and all(os.path.isdir(folder) for folder in record["lower"])
-    )
-
-
-def _to_record(image: Image, state: list[int] | None) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "state": state,
-        "reference": image.reference,
-        "digest": image.digest,
-        "config": image.config.to_json(),
-        "lower": image.lower,
-        "notes": image.notes,
-    }
-
-
-def _from_record(text: str, record: dict[str, Any]) -> Image:
-    return Image(
-        reference=text,
-        digest=record["digest"],
-        config=image_config.ImageConfig.from_json(record["config"]),
-        lower=tuple(record["lower"]),
-        notes=tuple(record["notes"]),
-    )
-
-
-def _not_yet(wanted: reference.Reference) -> errors.ImageError:
-    return errors.ImageError(
-        f"image `{wanted.familiar}`: pulling from registries is not built in yet",
+def _missing(wanted: reference.Reference) -> Missing:
+    return Missing(
+        f"image `{wanted.familiar}` is not here, and pulling from registries is not built in yet",
         hint=f"copy it into a folder with `skopeo copy docker://{wanted} oci:DIR` and write `oci:DIR`,"
         " or use `host:` or `rootfs:DIR`",
     )

@@ -7,12 +7,12 @@ import hashlib
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from devenv import errors
-from devenv.image import blobs, content, descriptor, ingest, layer, snapshot
+from devenv.image import blobs, content, descriptor, ingest, layer, lease, snapshot
 from devenv.util import paths
 from tests import ocilayout
 
@@ -20,10 +20,9 @@ DATA = os.urandom(3 << 20)
 
 
 @pytest.fixture
-def where(tmp_path: pathlib.Path) -> paths.Paths:
-    found = paths.Paths(str(tmp_path / "d"), str(tmp_path / "r"))
-    paths.prepare(found)
-    return found
+def held(where: paths.Paths) -> Iterator[lease.Lease]:
+    with lease.Lease(where) as made:
+        yield made
 
 
 @pytest.fixture
@@ -31,14 +30,20 @@ def store(where: paths.Paths) -> blobs.BlobStore:
     return blobs.BlobStore(where)
 
 
-def described(data: bytes, **more: object) -> descriptor.Descriptor:
+def described(data: bytes) -> descriptor.Descriptor:
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    found = descriptor.Descriptor("application/vnd.oci.image.layer.v1.tar", digest, len(data))
-    return found._replace(**more)  # type: ignore[arg-type]
+    return descriptor.Descriptor("application/vnd.oci.image.layer.v1.tar", digest, len(data))
 
 
-def begin(store: blobs.BlobStore, data: bytes = DATA, **more: object) -> ingest.Ingest:
-    return store.ingest(described(data, **more), what="image `x`")
+Begin = Callable[..., ingest.Ingest]
+
+
+@pytest.fixture
+def begin(store: blobs.BlobStore, held: lease.Lease) -> Begin:
+    def ask(data: bytes = DATA, waiting: Callable[[], None] | None = None) -> ingest.Ingest:
+        return store.ingest(described(data), held=held, what="image `x`", waiting=waiting)
+
+    return ask
 
 
 def transfer(arriving: ingest.Ingest, *pieces: bytes, error: Exception | None = None) -> None:
@@ -54,10 +59,10 @@ def left(where: paths.Paths) -> list[str]:
     return [name for folder in ("ingest", "blobs/sha256") for name in os.listdir(f"{where.data}/{folder}")]
 
 
-def test_a_blob_arrives(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_a_blob_arrives(store: blobs.BlobStore, where: paths.Paths, begin: Begin) -> None:
     wanted = described(DATA)
     assert not store.has(wanted)
-    with begin(store) as arriving:
+    with begin() as arriving:
         assert (arriving.offset, arriving.complete) == (0, False)
         for start in range(0, len(DATA), 100_000):
             arriving.write(DATA[start : start + 100_000])
@@ -66,48 +71,48 @@ def test_a_blob_arrives(store: blobs.BlobStore, where: paths.Paths) -> None:
     assert store.has(wanted)
     assert pathlib.Path(store.path(wanted)).read_bytes() == DATA
     assert left(where) == [wanted.hex]
-    with begin(store) as again:
+    with begin() as again:
         assert again.complete
         assert again.offset == len(DATA)
     assert left(where) == [wanted.hex]
 
 
-def test_what_broke_off_goes_on(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_what_broke_off_goes_on(store: blobs.BlobStore, begin: Begin) -> None:
     with pytest.raises(ConnectionError):
-        transfer(begin(store), DATA[:1_500_000], error=ConnectionError())
+        transfer(begin(), DATA[:1_500_000], error=ConnectionError())
     assert not store.has(described(DATA))
-    with begin(store) as arriving:
+    with begin() as arriving:
         assert arriving.offset == 1_500_000
         arriving.write(DATA[1_500_000:])
         arriving.commit()
     assert store.has(arriving.descriptor)
 
 
-def test_what_lies_is_dropped(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_what_lies_is_dropped(where: paths.Paths, begin: Begin) -> None:
     with pytest.raises(ingest.Mismatch, match="what arrived has the digest"):
-        transfer(begin(store), b"x" * len(DATA))
+        transfer(begin(), b"x" * len(DATA))
     assert left(where) == []
     with pytest.raises(ingest.Mismatch, match="it has more than"):
-        transfer(begin(store), DATA, b"x")
+        transfer(begin(), DATA, b"x")
     assert left(where) == []
     with pytest.raises(errors.ImageError, match=f"it ends after 5 of {len(DATA)} bytes"):
-        transfer(begin(store), DATA[:5])
-    with begin(store) as arriving:
+        transfer(begin(), DATA[:5])
+    with begin() as arriving:
         assert arriving.offset == 5
 
 
-def test_a_partial_longer_than_the_blob_is_begun_again(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_a_partial_longer_than_the_blob_is_begun_again(where: paths.Paths, begin: Begin) -> None:
     wanted = described(DATA)
     os.makedirs(f"{where.data}/ingest")
     pathlib.Path(f"{where.data}/ingest/{wanted.hex}").write_bytes(DATA + b"more")
-    with begin(store) as arriving:
+    with begin() as arriving:
         assert arriving.offset == 0
         arriving.write(DATA)
         arriving.commit()
 
 
-def test_a_full_disk(store: blobs.BlobStore) -> None:
-    with begin(store) as arriving:
+def test_a_full_disk(begin: Begin) -> None:
+    with begin() as arriving:
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, arriving._fd)
         os.close(full)
@@ -143,8 +148,8 @@ def follow(arriving: ingest.Ingest) -> Callable[[], bytes | BaseException]:
     return result
 
 
-def test_readers_follow(store: blobs.BlobStore) -> None:
-    arriving = begin(store)
+def test_readers_follow(begin: Begin) -> None:
+    arriving = begin()
     early = follow(arriving)
     with arriving:
         arriving.write(DATA[:1_000_000])
@@ -152,13 +157,13 @@ def test_readers_follow(store: blobs.BlobStore) -> None:
         arriving.write(DATA[1_000_000:])
         arriving.commit()
     after = follow(arriving)
-    with begin(store) as again:
+    with begin() as again:
         there = follow(again)
     assert early() == late() == after() == there() == DATA
 
 
-def test_readers_never_see_an_end_that_is_not_one(store: blobs.BlobStore) -> None:
-    arriving = begin(store)
+def test_readers_never_see_an_end_that_is_not_one(begin: Begin) -> None:
+    arriving = begin()
     result = follow(arriving)
     with pytest.raises(ingest.Mismatch):
         transfer(arriving, b"x" * len(DATA))
@@ -166,28 +171,28 @@ def test_readers_never_see_an_end_that_is_not_one(store: blobs.BlobStore) -> Non
     assert isinstance(follow(arriving)(), ingest.Mismatch)
 
 
-def test_whoever_is_cancelled_learns_why(store: blobs.BlobStore) -> None:
-    never = begin(store)
+def test_whoever_is_cancelled_learns_why(begin: Begin) -> None:
+    never = begin()
     result = follow(never)
     never.cancel(errors.ImageError("another layer failed"))
     assert str(result()) == "another layer failed"
     with pytest.raises(errors.ImageError, match="another layer failed"), never:
         pass
-    with begin(store) as arriving:
+    with begin() as arriving:
         arriving.cancel(errors.ImageError("another"))
         with pytest.raises(errors.ImageError, match="another"):
             arriving.write(b"x")
 
 
-def test_the_second_waits_for_the_first(store: blobs.BlobStore) -> None:
+def test_the_second_waits_for_the_first(begin: Begin) -> None:
     waits = threading.Event()
     seen = []
 
     def second() -> None:
-        with store.ingest(described(DATA), what="x", waiting=waits.set) as arriving:
+        with begin(waiting=waits.set) as arriving:
             seen.append(arriving.complete)
 
-    with begin(store) as first:
+    with begin() as first:
         first.write(DATA)
         thread = threading.Thread(target=second)
         thread.start()
@@ -197,34 +202,34 @@ def test_the_second_waits_for_the_first(store: blobs.BlobStore) -> None:
     assert seen == [True]
 
 
-def test_a_lock_ends_with_its_writer_not_its_readers(store: blobs.BlobStore) -> None:
-    with begin(store) as first:
+def test_a_lock_ends_with_its_writer_not_its_readers(begin: Begin) -> None:
+    with begin() as first:
         first.write(DATA[:10])
         reader = first.open()
         assert reader.read(100) == DATA[:10]
-    with begin(store) as second:
+    with begin() as second:
         assert second.offset == 10
     reader.close()
 
 
-def test_nothing_stays_open(store: blobs.BlobStore) -> None:
+def test_nothing_stays_open(begin: Begin) -> None:
     before = os.listdir("/proc/self/fd")
-    with begin(store) as arriving:
+    with begin() as arriving:
         result = follow(arriving)
         arriving.write(DATA)
         arriving.commit()
     assert result() == DATA
-    with begin(store):
+    with begin():
         pass
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def test_what_is_put_is_checked(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_what_is_put_is_checked(store: blobs.BlobStore, held: lease.Lease) -> None:
     wanted = described(b"{}")
-    store.put(wanted, b"{}", what="x")
+    store.put(wanted, b"{}", held=held, what="x")
     assert store.read(wanted, what="x") == b"{}"
     with pytest.raises(errors.ImageError, match="has the digest"):
-        store.put(wanted, b"[]", what="x")
+        store.put(wanted, b"[]", held=held, what="x")
     pathlib.Path(store.path(wanted)).write_bytes(b"[]")
     with pytest.raises(errors.ImageError, match="has the digest"):
         store.read(wanted, what="x")
@@ -233,10 +238,10 @@ def test_what_is_put_is_checked(store: blobs.BlobStore, where: paths.Paths) -> N
 # -- unpacking meanwhile ----------------------------------------------------------------------------------------------
 
 
-def arriving_image(store: blobs.BlobStore) -> tuple[content.Content, list[tuple[ingest.Ingest, bytes]]]:
+def arriving_image(begin: Begin) -> tuple[content.Content, list[tuple[ingest.Ingest, bytes]]]:
     streams = [ocilayout.tar({"a": os.urandom(2 << 20)}), ocilayout.tar({"b": "b", "a": None})]
     packed = [gzip.compress(stream, 1) for stream in streams]
-    arriving = [begin(store, data) for data in packed]
+    arriving = [begin(data) for data in packed]
     layers = tuple(
         content.Layer(each, "sha256:" + hashlib.sha256(stream).hexdigest())
         for each, stream in zip(arriving, streams, strict=True)
@@ -245,8 +250,10 @@ def arriving_image(store: blobs.BlobStore) -> tuple[content.Content, list[tuple[
     return image, list(zip(arriving, packed, strict=True))
 
 
-def test_layers_unpack_while_they_arrive(store: blobs.BlobStore, where: paths.Paths) -> None:
-    image, transfers = arriving_image(store)
+def test_layers_unpack_while_they_arrive(
+    store: blobs.BlobStore, where: paths.Paths, held: lease.Lease, begin: Begin
+) -> None:
+    image, transfers = arriving_image(begin)
 
     def send() -> None:  # the upper one first: the order in which they come doesn't matter
         for each, data in reversed(transfers):
@@ -257,15 +264,15 @@ def test_layers_unpack_while_they_arrive(store: blobs.BlobStore, where: paths.Pa
 
     thread = threading.Thread(target=send)
     thread.start()
-    made = snapshot.prepare(where, image, what="x")
+    made = snapshot.prepare(where, image, held=held, what="x")
     thread.join(60)
     assert [sorted(os.listdir(each.folder)) for each in made] == [["a"], ["a", "b"]]
     assert all(store.has(each.descriptor) for each, _ in transfers)
 
 
-def test_a_layer_is_not_there_before_its_blob_is_proven(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_a_layer_is_not_there_before_its_blob_is_proven(where: paths.Paths, held: lease.Lease, begin: Begin) -> None:
     """The stream unpacks to the right thing, and one byte behind its end is wrong: the digest is, too."""
-    image, [(first, data), _] = arriving_image(store)
+    image, [(first, data), _] = arriving_image(begin)
 
     def send() -> None:
         with pytest.raises(ingest.Mismatch):
@@ -274,14 +281,14 @@ def test_a_layer_is_not_there_before_its_blob_is_proven(store: blobs.BlobStore, 
     thread = threading.Thread(target=send)
     thread.start()
     with pytest.raises(ingest.Mismatch):
-        snapshot.prepare(where, image, what="x")
+        snapshot.prepare(where, image, held=held, what="x")
     thread.join(60)
     assert os.listdir(f"{where.data}/layers") == os.listdir(f"{where.data}/stage") == []
 
 
-def test_a_refused_layer_does_not_wait_for_the_rest(store: blobs.BlobStore, where: paths.Paths) -> None:
+def test_a_refused_layer_does_not_wait_for_the_rest(where: paths.Paths, held: lease.Lease, begin: Begin) -> None:
     bad = ocilayout.tar({"../x": "x"}) + b"\0" * (1 << 20)
-    arriving = begin(store, bad)
+    arriving = begin(bad)
     image = content.Content(
         "sha256:" + "0" * 64, content.image_config.ImageConfig(), (content.Layer(arriving, layer.ANY),)
     )
@@ -289,6 +296,6 @@ def test_a_refused_layer_does_not_wait_for_the_rest(store: blobs.BlobStore, wher
     with arriving:
         arriving.write(bad[: 600 << 10])
         with pytest.raises(errors.ImageError, match="leads out of the layer"):
-            snapshot.prepare(where, image, what="x")
+            snapshot.prepare(where, image, held=held, what="x")
         assert not arriving.complete
     assert threading.active_count() == 1

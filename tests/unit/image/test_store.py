@@ -16,18 +16,6 @@ OWN = {"uid": os.geteuid(), "gid": os.getegid()}
 LAYERS = [{"etc": folder(**OWN), "etc/a": file("a", **OWN)}, {"etc/b": file("b", **OWN)}]
 
 
-@pytest.fixture
-def where(tmp_path: pathlib.Path) -> paths.Paths:
-    found = paths.Paths(str(tmp_path / "d"), str(tmp_path / "r"))
-    paths.prepare(found)
-    return found
-
-
-@pytest.fixture
-def images(where: paths.Paths) -> store.ImageStore:
-    return store.ImageStore(where)
-
-
 def stage(where: paths.Paths) -> list[str]:
     return os.listdir(f"{where.data}/stage") if os.path.isdir(f"{where.data}/stage") else []
 
@@ -157,7 +145,11 @@ def test_root_filesystems(images: store.ImageStore, tmp_path: pathlib.Path, monk
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("redis", "pulling from registries is not built in yet", "skopeo copy docker://docker.io/library/redis:latest"),
+        (
+            "redis",
+            "is not here, and pulling from registries is not built in yet",
+            "skopeo copy docker://docker.io/library/redis:latest",
+        ),
         ("rootfs:nothing", "does not exist", "relative to the project's folder"),
         ("rootfs:file", "is not a folder", None),
         ("rootfs:a.tar.gz", "is not a folder", "tar -xf"),
