@@ -30,6 +30,11 @@ def main() -> None:
         if code is not None:
             # Nothing was opened or buffered here, so there is nothing that an orderly shutdown would add.
             os._exit(code)
+    if "exec" in arguments:
+        # It enters a container by itself. (What was forwarded is carried out by a process that is sealed already.)
+        from devenv.linux import sealed
+
+        sealed.ensure()
     if _STARTS & set(arguments) and not _ELSEWHERE & set(arguments):
         from devenv.supervisor import launch
 

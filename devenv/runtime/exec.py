@@ -154,7 +154,7 @@ def _await(wire: socket.socket, first: int) -> Executed:
             failed = handshake.hear(wire)
         if failed is not None:
             raise handshake.failure(failed.values)
-    except BaseException:
+    except BaseException as exc:
         os.close(pidfd)
         if master is not None:
             os.close(master)
@@ -162,6 +162,9 @@ def _await(wire: socket.socket, first: int) -> Executed:
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
+        if isinstance(exc, ConnectionError):
+            # The container sees it as soon as it is in its pid namespace.
+            raise errors.ContainerError("the process was killed on its way into the container") from exc
         raise
     return Executed(pid, pidfd, master)
 

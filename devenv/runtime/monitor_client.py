@@ -21,6 +21,7 @@ import threading
 from typing import Any
 
 from devenv import errors
+from devenv.linux import sealed
 from devenv.runtime import protocol
 from devenv.util import lock, paths, sockets
 
@@ -29,7 +30,10 @@ _START_SECONDS = 15.0
 _ATTEMPTS = 5
 # The repository's or the installation's root, for an interpreter that reads neither PYTHONPATH nor site-packages.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from devenv.runtime import monitor; monitor.main(sys.argv[1:])"
+_PROGRAM = (
+    "import sys; sys.path.insert(0, {root!r}); from devenv.linux import sealed; sealed.ensure(); "
+    "from devenv.runtime import monitor; monitor.main(sys.argv[1:])"
+)
 
 Escrow = dict[str, dict[str, int]]
 
@@ -297,7 +301,7 @@ def _start(where: paths.Paths, folder: str, respawn: list[str], escrow: Escrow, 
     passed = [writer, *(descriptor for fds in escrow.values() for descriptor in fds.values())]
     try:
         pid = os.posix_spawn(
-            sys.executable,
+            sealed.interpreter(),
             [sys.executable, "-I", "-S", "-c", _PROGRAM.format(root=_ROOT), *options],
             os.environ,
             # A dup2 onto itself takes away close-on-exec, and only in the child.

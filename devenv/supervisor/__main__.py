@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+from devenv.linux import sealed
 from devenv.supervisor import launch
 from devenv.util import identity, paths
 
 
 def main() -> None:
+    sealed.ensure()
     project = identity.Project(*sys.argv[1:4])
     where = paths.Paths(*sys.argv[4:6])
     os.environ["DEVENV_DATA_HOME"], os.environ["DEVENV_RUNTIME_DIR"] = where

@@ -2,7 +2,8 @@
 
 The command forks at its very beginning (`prepare`). While it reads the spec, its child leaves the terminal and the
 session and imports what a supervisor needs; told of the project, it enters a user namespace when it is not root and
-becomes the zygote, whose first child is the supervisor. Forking spares a second start of an interpreter.
+becomes the zygote, whose first child is the supervisor. Its interpreter is a sealed one (``sealed``): commands that
+enter containers are forked from it, and the monitor starts from the same place.
 
 Only one process does this at a time, under ``launch.lock``; a socket between the two tells the command when the
 supervisor answers, or why it could not start.
@@ -19,6 +20,7 @@ import sys
 from typing import Any, NamedTuple, NoReturn
 
 from devenv import errors
+from devenv.linux import sealed
 from devenv.supervisor import protocol
 from devenv.util import identity, lock, paths, sockets
 
@@ -72,6 +74,11 @@ class _Sprout(NamedTuple):
 
 
 _sprout: _Sprout | None = None
+# Everything can be imported there that can be here, with none of what `site` does once more.
+_PROGRAM = (
+    "import socket, sys; sys.path[:] = {path!r}; from devenv.supervisor import launch; "
+    "launch.sprout(socket.socket(fileno=int(sys.argv[1])))"
+)
 
 
 def prepare() -> None:
@@ -91,18 +98,30 @@ def prepare() -> None:
             # The second fork lets the command reap the first and leaves nobody who could gain a terminal.
             if os.fork() != 0:
                 os._exit(0)
-            _grow(theirs)
-        except BaseException as exc:  # noqa: BLE001  a forked child must never return into the command
-            # What it was told has to be read first: closing on unread data takes the answer away (unix(7)).
-            theirs.setblocking(False)
-            with contextlib.suppress(OSError):
-                theirs.recv(65536)
-            tell(theirs.fileno(), {"error": protocol.error_to_json(exc)})
+            os.set_inheritable(theirs.fileno(), True)
+            program = _PROGRAM.format(path=sys.path)
+            if not sealed.sealed():
+                sealed.execute([sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())])
+            sprout(theirs)
         finally:
-            os._exit(1)
+            os._exit(1)  # a forked child must never return into the command
     theirs.close()
     os.waitpid(child, 0)
     _sprout = _Sprout(ours)
+
+
+def sprout(wire: socket.socket) -> NoReturn:
+    try:
+        wire.set_inheritable(False)
+        _grow(wire)
+    except BaseException as exc:  # noqa: BLE001  told to the command; nobody else is there to hear it
+        # What it was told has to be read first: closing on unread data takes the answer away (unix(7)).
+        wire.setblocking(False)
+        with contextlib.suppress(OSError):
+            wire.recv(65536)
+        tell(wire.fileno(), {"error": protocol.error_to_json(exc)})
+    finally:
+        os._exit(1)
 
 
 def _grow(wire: socket.socket) -> NoReturn:

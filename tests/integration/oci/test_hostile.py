@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from devenv.linux import mount
 from tests.support import machine, oci
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
@@ -43,19 +42,6 @@ def test_the_interpreter_cant_be_reached(bundle: oci.Bundle) -> None:
     bundle.oci("exec", name, "touch", "/tmp/stop")
     assert "wrote" not in bundle.output()
     assert hashlib.sha256(INTERPRETER.read_bytes()).digest() == before
-
-
-def test_a_program_started_from_a_sealed_mount_is_read_only(short_path: pathlib.Path) -> None:
-    """Even when nobody runs it any more, when ETXTBSY protects it no longer."""
-    program = short_path / "program"
-    program.write_bytes(pathlib.Path("/bin/sleep").read_bytes())
-    tree = mount.open_tree(mount.AT_FDCWD, str(program), mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
-    mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH, attr_set=mount.MOUNT_ATTR_RDONLY)
-    found = os.open(f"/proc/self/fd/{tree}", os.O_PATH)
-    os.close(tree)
-    with pytest.raises(OSError, match="Read-only"):
-        os.open(f"/proc/self/fd/{found}", os.O_WRONLY)
-    os.close(found)
 
 
 @pytest.mark.parametrize("name", ["proc", "sys", "dev"])
