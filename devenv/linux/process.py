@@ -54,6 +54,8 @@ class sched_attr(ctypes.Structure):
     )
 
 
+libc.setfsuid.argtypes = (ctypes.c_uint,)
+libc.setfsgid.argtypes = (ctypes.c_uint,)
 libc.personality.argtypes = (ctypes.c_ulong,)
 libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
@@ -69,6 +71,30 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
         *(_data(*(mask >> shift & 0xFFFFFFFF for mask in (effective, permitted, inheritable))) for shift in (0, 32))
     )
     check(libc.capset(ctypes.byref(header), ctypes.byref(sets)))
+
+
+def permitted() -> int:
+    """The caller's own permitted set. Asking for more with ``capset`` would fail as a whole."""
+    with open("/proc/thread-self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapPrm:")), 0)
+
+
+def setfsuid(uid: int) -> None:
+    """Of the caller's file system accesses. Leaving 0 takes the capabilities over files from the effective set."""
+    libc.setfsuid(uid)
+    # It returns what was before and never fails (setfsuid(2)): only asking again tells.
+    if libc.setfsuid(0xFFFFFFFF) != _signed(uid):
+        raise OSError(1, "the file system user can't be changed", "setfsuid")
+
+
+def setfsgid(gid: int) -> None:
+    libc.setfsgid(gid)
+    if libc.setfsgid(0xFFFFFFFF) != _signed(gid):
+        raise OSError(1, "the file system group can't be changed", "setfsgid")
+
+
+def _signed(number: int) -> int:
+    return ctypes.c_int(number).value
 
 
 def join_new_session_keyring(name: str | None = None) -> None:

@@ -22,7 +22,9 @@ _MODES = {
     "pid": {"host"},
     "ipc": {"host", "private", "shareable", "none"},
     "uts": {"host"},
+    "userns_mode": {"auto", "host"},
 }
+_NOT_SHARED = {"uts", "userns_mode"}  # no service's is another's: the Compose Specification has no word for it
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 # Mounting over these takes away what the runtime itself relies on.
 _RESERVED = {"/", "/proc", "/sys", "/dev"}
@@ -66,8 +68,7 @@ def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
 def _modes(service: convert.Service) -> Iterator[str]:
     for attribute, words in _MODES.items():
         mode = service.get(attribute)
-        # uts namespaces are not shared between services: the Compose Specification has no word for it.
-        others = () if attribute == "uts" else ("service:NAME", "container:NAME")
+        others = () if attribute in _NOT_SHARED else ("service:NAME", "container:NAME")
         if mode and mode not in words and not (others and convert.names_another(mode)):
             known = ", ".join(f"`{word}`" for word in (*sorted(words), *others))
             yield f"`{attribute}: {mode}` is not one of {known}"

@@ -46,7 +46,6 @@ NOT_EFFECTIVE = {
     "runtime": "other runtimes",
     "storage_opt": "storage options",
     "use_api_socket": "there is no API socket",
-    "userns_mode": "user namespaces per service",
 }
 
 

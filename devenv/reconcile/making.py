@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from devenv.image import store as image_store
 from devenv.network import ports
-from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record
+from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record, usernamespace
 from devenv.runtime import bundle, cgroup, resources
 from devenv.util import identity, paths
 
@@ -104,7 +104,7 @@ def make(
     ports.expand(made.ports)
     options = _options(
         service, image, made=made, process=process, laid=laid, folder=folder, directory=environment.directory
-    )
+    )._replace(user_namespace=usernamespace.choose(service, project, where))
     return Made(made, options, laid.files)
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, bundle, cgroup, container, exec, joining, signals
+from devenv.runtime import backend, bundle, cgroup, container, exec, joining, signals, userspace
 from devenv.util import fs
 
 
@@ -14,11 +14,19 @@ class Runtime:
     def __init__(self) -> None:
         # `start` closes the wire; a second close could hit what has got its number since.
         self._wires: set[int] = set()
+        self._spaces = userspace.Spaces()
 
     def create(
         self, folder: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool
     ) -> container.Created:
-        made = container.create(folder, container_id=container_id, run_dir=run_dir, stdio=stdio, terminal=terminal)
+        made = container.create(
+            folder,
+            container_id=container_id,
+            run_dir=run_dir,
+            stdio=stdio,
+            terminal=terminal,
+            spaces=self._spaces,
+        )
         self._wires.add(made.start_fd)
         return made
 

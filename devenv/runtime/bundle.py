@@ -72,6 +72,13 @@ class Device(NamedTuple):
     permissions: str = "rwm"
 
 
+class Ids(NamedTuple):
+    """A user namespace of the container's own: ids from 0 on, which are these on the host."""
+
+    first: int
+    size: int
+
+
 class Options(NamedTuple):
     args: tuple[str, ...]
     rootfs: Rootfs
@@ -93,6 +100,7 @@ class Options(NamedTuple):
     seccomp: seccomp_profile.Profile | Literal["default"] | None = "default"
     rlimits: Mapping[str, tuple[int, int]] = {}  # nofile -> soft, hard; -1 for no limit
     sysctls: Mapping[str, str] = {}
+    user_namespace: Ids | None = None  # None for the runtime's own
     network: str = ""  # "" for a new namespace, host, or the path of one
     pid: str = ""
     ipc: str = ""
@@ -156,6 +164,10 @@ def build(options: Options) -> dict[str, Any]:
         "readonlyPaths": list(READONLY) if masks else [],
         "rootfsPropagation": "rprivate",
     }
+    if options.user_namespace:
+        ids = options.user_namespace
+        mapping = [{"containerID": 0, "hostID": ids.first, "size": ids.size}]
+        linux |= {"uidMappings": mapping, "gidMappings": mapping}
     seccomp = _seccomp(options, names)
     if seccomp is not None:
         linux["seccomp"] = seccomp
@@ -186,7 +198,7 @@ def _seccomp(options: Options, capabilities: list[str]) -> dict[str, Any] | None
 
 
 def _namespaces(options: Options) -> list[dict[str, str]]:
-    found = [{"type": "mount"}]
+    found = [{"type": "mount"}, *([{"type": "user"}] if options.user_namespace else [])]
     for kind, mode in (
         ("pid", options.pid),
         ("network", options.network),
@@ -221,8 +233,14 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
     elif options.ipc:
         del system[-1]  # it comes with the namespace that is joined
     chosen = [mount for mount in system if mount.target not in own or mount.target in {"/proc", "/dev", "/sys"}]
+    own_ids = options.user_namespace is not None
     return [
-        {"destination": mount.target, "type": mount.type, "source": mount.source, "options": _recursive(mount.options)}
+        {
+            "destination": mount.target,
+            "type": mount.type,
+            "source": mount.source,
+            "options": [*_recursive(mount.options), *(_mapped(mount.options) if own_ids else [])],
+        }
         for mount in (*chosen, *options.mounts)
     ]
 
@@ -230,6 +248,11 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
 def _recursive(options: tuple[str, ...]) -> list[str]:
     """Docker's read-only is so to the last mount beneath; the specification has a word of its own for that."""
     return [*options, "rro"] if {"rbind", "ro"} <= set(options) else list(options)
+
+
+def _mapped(options: tuple[str, ...]) -> list[str]:
+    """What comes from the host keeps its ids: files that the container's root makes are root's out there."""
+    return ["ridmap"] if "rbind" in options else ["idmap"] if "bind" in options else []
 
 
 def _annotations(options: Options) -> dict[str, str]:

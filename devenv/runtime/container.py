@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import bundle, cgroup, devicerules, devices, handshake, idmap, init, seccomp
+from devenv.runtime import bundle, cgroup, devicerules, devices, handshake, idmap, init, seccomp, userspace
 from devenv.util import identity
 
 
@@ -27,7 +27,13 @@ class Created(NamedTuple):
 
 
 def create(
-    bundle_dir: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool = False
+    bundle_dir: str,
+    *,
+    container_id: str,
+    run_dir: str,
+    stdio: tuple[int, int, int],
+    spaces: userspace.Spaces,
+    terminal: bool = False,
 ) -> Created:
     """Raises ``ContainerError`` with the step that failed; then there is no process and no cgroup of it."""
     config = bundle.load(bundle_dir, name=container_id[:12])
@@ -35,9 +41,12 @@ def create(
     linux = config.get("linux") or {}
     path = linux.get("cgroupsPath") or f"devenv/{container_id}"
     with translated():
+        space = spaces.get(config, bundle_dir)
         group = cgroup.create(path, linux.get("resources") or {}, rules=device_rules(config))
         try:
-            return fork(init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders))
+            return fork(
+                init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders, space=space)
+            )
         except BaseException:
             with contextlib.suppress(OSError):  # what went wrong first is what is told
                 cgroup.destroy(path)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from devenv.linux import mount
@@ -29,11 +31,17 @@ LINKS = (
 KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-def fill(folder: int, *, bound: bool) -> None:
-    """The default nodes and links in the open folder ``folder``; what is there already stays."""
+def fill(folder: int, *, bound: bool, trees: Mapping[str, int] = MappingProxyType({})) -> None:
+    """The default nodes and links in the open folder ``folder``; what is there already stays.
+
+    ``trees``: detached ones of nodes that somebody who may has made, by their path.
+    """
     for major, minor, name in DEFAULT:
         number = os.makedev(major, minor)
         with contextlib.suppress(FileExistsError):
+            if f"/dev/{name}" in trees:
+                bind(folder, name, trees[f"/dev/{name}"])
+                continue
             make(folder, name, mode=stat.S_IFCHR | 0o666, device=number, source=f"/dev/{name}", bound=bound)
     for source, name in LINKS:
         with contextlib.suppress(FileExistsError):
@@ -52,18 +60,7 @@ def make(
 ) -> None:
     """Raises ``FileExistsError`` if it is there."""
     if bound and not stat.S_ISFIFO(mode):
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
-        place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            tree = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
-            try:
-                flags = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
-                mount.mount_setattr(tree, "", mount.AT_EMPTY_PATH, attr_set=flags)
-                mount.move_mount(tree, "", place, "", mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH)
-            finally:
-                os.close(tree)
-        finally:
-            os.close(place)
+        bind(folder, name, mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC))
         return
     os.mknod(name, mode, device, dir_fd=folder)
     # The umask took its part; a link in its place is not followed, for we have just made it.
@@ -74,6 +71,22 @@ def make(
             os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
     finally:
         os.close(place)
+
+
+def bind(folder: int, name: str, tree: int) -> None:
+    """Attach a detached tree, which is closed. Raises ``FileExistsError``."""
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
+        place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            mount.mount_setattr(
+                tree, "", mount.AT_EMPTY_PATH, attr_set=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
+            )
+            mount.move_mount(tree, "", place, "", mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH)
+        finally:
+            os.close(place)
+    finally:
+        os.close(tree)
 
 
 def described(entry: dict[str, Any]) -> tuple[int, int, tuple[int, int]]:

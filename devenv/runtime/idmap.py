@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import Any
 
 from devenv import errors
-from devenv.linux import namespace
+from devenv.linux import mount, namespace
 
 Mappings = list[dict[str, Any]]
 
 
 def text(mappings: Mappings) -> str:
     return "".join(f"{each['containerID']} {each['hostID']} {each['size']}\n" for each in mappings)
+
+
+def root(uids: Mappings, gids: Mappings) -> tuple[int, int]:
+    """What 0:0 inside is outside. Raises ``OSError`` where there is none."""
+    found = [next((each["hostID"] for each in ids if each["containerID"] == 0), None) for ids in (uids, gids)]
+    if found[0] is None or found[1] is None:
+        raise OSError(22, "the user namespace has no root", "mapping ids")
+    return found[0], found[1]
 
 
 def write(pid: int, uids: Mappings, gids: Mappings) -> None:
@@ -64,6 +73,18 @@ def _helped(pid: int, name: str, mappings: Mappings) -> None:
         raise errors.ContainerError(
             f"{name} refuses the container's ids", hint="see the ranges in /etc/subuid and /etc/subgid"
         )
+
+
+def apply(tree: int, space: int, *, source: str, recursive: bool = False) -> None:
+    """Show the files of a detached tree with the ids that they have in the user namespace ``space``."""
+    flags = mount.AT_EMPTY_PATH | (mount.AT_RECURSIVE if recursive else 0)
+    try:
+        mount.mount_setattr(tree, "", flags, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=space)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        reason = "its filesystem can't show files with other ids; `userns_mode: host` does without that"
+        raise OSError(exc.errno, reason, source) from exc
 
 
 def user_namespace(uids: Mappings, gids: Mappings) -> int:

@@ -27,6 +27,7 @@ from devenv.runtime import (
     cgroup,
     handshake,
     hooks,
+    idmap,
     labels,
     mountoptions,
     process,
@@ -67,8 +68,11 @@ class Plan:
         keep: Iterable[int] = (),
         pivot: bool = True,
         keyring: bool = True,
+        space: int = -1,
     ) -> None:
-        """``exact``: somebody else's bundle, taken as the specification has it; our annotations mean nothing in it.
+        """``space``: a descriptor of the user namespace to be in, if that isn't to be made.
+
+        ``exact``: somebody else's bundle, taken as the specification has it; our annotations mean nothing in it.
 
         ``keep``: the descriptors that the container's program inherits beside ``stdio``.
         """
@@ -95,7 +99,8 @@ class Plan:
         self.terminal = bool(self.process.get("terminal"))
         self.shm: str = annotations.get(bundle.SHM) or ""
         self.seal = seccomp.prepare(config, container_id=container_id, bundle=folder)
-        self.sources = rootfs.Sources(config, folder)
+        self.space = space
+        self.sources = rootfs.Sources(config, folder, space=space)
         hooked = ("prestart", "createRuntime", "createContainer")
         found = config.get("hooks") or {}
         # Whether the parent has something to do while the namespaces stand and nothing runs in them.
@@ -116,7 +121,8 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
     try:
         default_signals()
         gate = [plan.gate.fileno()] if plan.gate is not None else []
-        take_descriptors(plan.stdio, [wire.fileno(), *gate, *plan.keep])
+        space = [plan.space] if plan.space >= 0 else []
+        take_descriptors(plan.stdio, [wire.fileno(), *gate, *space, *plan.keep])
         os.setsid()
         if plan.keyring:
             new_keyring()
@@ -186,6 +192,10 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
                 joined.append((kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
         else:
             flags |= _FLAGS[kind]
+    if plan.space >= 0:
+        flags &= ~namespace.CLONE_NEWUSER
+        joined.append(("user", plan.space))
+        _as_the_host(plan)
     if "user" in plan.namespaces or any(kind == "mount" for kind, _ in joined) or plan.sources.mapped:
         _prepare_sources(plan)
     late = []
@@ -200,7 +210,7 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     # The user namespace first: it gives the right to join the others.
     for kind, descriptor in sorted(late, key=lambda each: each[0] != "user"):
-        with rootfs.doing(f"joining the {kind} namespace `{plan.namespaces[kind]}`"):
+        with rootfs.doing(f"joining the {kind} namespace `{plan.namespaces[kind] or 'of the project'}`"):
             namespace.setns(descriptor, _FLAGS[kind])
             os.close(descriptor)
         if kind == "user":
@@ -210,6 +220,16 @@ def _enter_namespaces(plan: Plan, wire: socket.socket) -> None:
     if plan.linux.get("timeOffsets"):
         with rootfs.doing("setting the offsets of the container's clocks"):
             _set_clocks(plan.linux["timeOffsets"])
+
+
+def _as_the_host(plan: Plan) -> None:
+    """What a user namespace's root can't do for its container any more."""
+    process.raise_rlimits(plan.process.get("rlimits") or [])
+    root = idmap.root(plan.linux.get("uidMappings") or [], plan.linux.get("gidMappings") or [])
+    for number in (0, 1, 2):
+        # So that it can be given to the user that the image turns out to have.
+        if not stat.S_ISCHR(os.fstat(number).st_mode):
+            os.fchown(number, *root)
 
 
 def _joined(descriptor: int, kind: str) -> bool:
@@ -238,7 +258,7 @@ def _make_user_namespace(wire: socket.socket) -> None:
 def _prepare_sources(plan: Plan) -> None:
     # Without the right to take trees (an ordinary user), the same files are as near from inside.
     if os.geteuid() == 0:
-        plan.sources.prepare()
+        plan.sources.prepare(plan.layout.get("overlays") or [] if plan.space >= 0 else [])
 
 
 def become_root() -> None:

@@ -100,6 +100,17 @@ class Options(NamedTuple):
     def changes_all(self) -> bool:
         return bool(self.all_attributes or self.all_cleared)
 
+    @property
+    def readonly(self) -> bool:
+        return bool((self.attributes | self.all_attributes) & mount.MOUNT_ATTR_RDONLY)
+
+    def writable(self) -> Options:
+        return self._replace(
+            flags=self.flags & ~mount.MS_RDONLY,
+            attributes=self.attributes & ~mount.MOUNT_ATTR_RDONLY,
+            all_attributes=self.all_attributes & ~mount.MOUNT_ATTR_RDONLY,
+        )
+
 
 def parse(options: Iterable[str]) -> Options:
     """Later options win over earlier ones, as in mount(8)."""

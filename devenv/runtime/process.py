@@ -6,6 +6,7 @@ imports nothing, looks nothing up by NSS and opens nothing but what it names her
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -51,6 +52,17 @@ def set_rlimits(limits: list[dict[str, Any]], *, exact: bool) -> None:
             resource.setrlimit(kind, (soft, hard))
 
 
+def raise_rlimits(limits: list[dict[str, Any]]) -> None:
+    """The hard limits that are above ours, while we are still who may: in a user namespace nobody is."""
+    for limit in limits:
+        kind, hard = _RLIMITS.get(limit["type"]), -1 if limit["hard"] >= 1 << 63 else limit["hard"]
+        if kind is not None:
+            soft, ours = resource.getrlimit(kind)
+            if ours != resource.RLIM_INFINITY and (hard == -1 or hard > ours):
+                with contextlib.suppress(PermissionError, ValueError):
+                    resource.setrlimit(kind, (soft, hard))
+
+
 def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *, exact: bool) -> None:
     """Give up every right that the container's process is not to have, for good.
 
@@ -66,7 +78,7 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *,
         capabilities.mask(sets.get(name) or ())
         for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     )
-    held = _held()
+    held = linux_process.permitted()
     if held >> _SETPCAP & 1:
         for number in range(_LAST_CAPABILITY + 1):
             if not bounding >> number & 1 and linux_process.prctl(linux_process.PR_CAPBSET_READ, number):
@@ -114,15 +126,6 @@ def _set_groups(who: user.User) -> None:
         with open("/proc/self/setgroups") as file:
             if file.read().strip() != "deny":
                 raise
-
-
-def _held() -> int:
-    """Our permitted set: asking for more would fail as a whole."""
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith("CapPrm:"):
-                return int(line.split()[1], 16)
-    return 0
 
 
 def environment(process: dict[str, Any], who: user.User) -> dict[str, str]:

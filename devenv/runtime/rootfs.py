@@ -14,10 +14,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devenv.linux import mount, namespace, openat2, statfs
-from devenv.runtime import copyup, devices, idmap, labels, mountoptions
+from devenv.runtime import copyup, devices, idmap, labels, mountoptions, staging
 from devenv.runtime.failure import Failure, doing
 
 # Where the runtime itself looks for the kernel: a volume there would answer in its place (CVE-2019-19921). What lxcfs
@@ -51,11 +52,15 @@ def _escaped(path: str) -> str:
 class Sources:
     """What is taken off the host: detached trees, each made when it is needed or, by ``prepare``, beforehand."""
 
-    def __init__(self, config: dict[str, Any], folder: str) -> None:
+    def __init__(self, config: dict[str, Any], folder: str, *, space: int = -1) -> None:
+        """``space``: the user namespace that the container will be in, if it is there already."""
         self._config = config
+        self._space = space
         self._folder = folder
         self._trees: dict[int, int] = {}
         self._root = -1
+        self.overlays: list[int] = []
+        self.nodes: dict[str, int] = {}
         self.path = os.path.join(folder, config["root"]["path"])
         # Mapping ids takes a process, found by its pid in the host's /proc: that has to be done before its pid there
         # is another than ours.
@@ -64,15 +69,23 @@ class Sources:
             for entry in config.get("mounts") or []
         )
 
-    def prepare(self) -> None:
-        self._root = self.root()
+    def prepare(self, overlays: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Afterwards the caller may be in another mount namespace, with ``overlays``."""
+        if not overlays:
+            self._root = self.root()
         for number, entry in enumerate(self._config.get("mounts") or []):
             if mountoptions.is_bind(entry):
                 with doing(f"taking `{entry.get('source')}` for `{entry['destination']}`"):
                     self._trees[number] = self._tree(entry)
-
-    def descriptors(self) -> list[int]:
-        return [*self._trees.values(), *([self._root] if self._root >= 0 else [])]
+        if overlays:
+            linux = self._config["linux"]
+            self.overlays, self.nodes = staging.take(
+                overlays,
+                linux.get("devices") or [],
+                folder=self.path,
+                space=self._space,
+                root=idmap.root(linux.get("uidMappings") or [], linux.get("gidMappings") or []),
+            )
 
     def root(self) -> int:
         if self._root >= 0:
@@ -89,6 +102,8 @@ class Sources:
 
     def _tree(self, entry: dict[str, Any]) -> int:
         options = mountoptions.parse(entry.get("options") or [])
+        if options.copyup and options.idmap:
+            options = options.writable()
         tree = detached(os.path.join(self._folder, entry["source"]), options)
         if options.idmap or entry.get("uidMappings"):
             self._map(tree, entry, options)
@@ -100,14 +115,13 @@ class Sources:
         gids = entry.get("gidMappings") or linux.get("gidMappings")
         if not uids or not gids:
             raise OSError(errno.EINVAL, "an idmapped mount needs mappings: its own, or a user namespace's")
-        space = idmap.user_namespace(uids, gids)
+        own = self._space if not entry.get("uidMappings") else -1
+        space = idmap.user_namespace(uids, gids) if own < 0 else own
         try:
-            everything = mount.AT_RECURSIVE if options.idmap == "ridmap" else 0
-            mount.mount_setattr(
-                tree, "", mount.AT_EMPTY_PATH | everything, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=space
-            )
+            idmap.apply(tree, space, source=entry["source"], recursive=options.idmap == "ridmap")
         finally:
-            os.close(space)
+            if own < 0:
+                os.close(space)
 
 
 def detached(source: str, options: mountoptions.Options) -> int:
@@ -200,15 +214,11 @@ class Builder:
         if not overlays:
             self.root = self._sources.root()
             with doing(f"mounting the root `{path}`"):
-                try:
-                    # Onto itself, where hooks look for it.
-                    mount.move_mount(self.root, "", mount.AT_FDCWD, path, mount.MOVE_MOUNT_F_EMPTY_PATH)
-                except PermissionError:
-                    # A user namespace's root may not reach it: then on top of the host's root, which stays visible
-                    # to us, for a process' own root is not looked up.
-                    mount.move_mount(self.root, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
-                _propagate(self.root, mount.MS_PRIVATE)
+                self._attach_root(path)
             return
+        if self._sources.overlays:
+            self._attach_staged(overlays, path)
+            overlays = []
         for number, overlay in enumerate(overlays):
             with doing(f"mounting the image on `{overlay['target']}`"):
                 if number == 0:
@@ -222,6 +232,27 @@ class Builder:
         for source, target in self._layout.get("binds") or []:
             with doing(f"mounting `{source}` on `{target}`"):
                 self._bind_host(source, target, ["rbind", "rro"])
+
+    def _attach_root(self, path: str) -> None:
+        try:
+            # Onto itself, where hooks look for it.
+            mount.move_mount(self.root, "", mount.AT_FDCWD, path, mount.MOVE_MOUNT_F_EMPTY_PATH)
+        except PermissionError:
+            # A user namespace's root may not reach it: then on top of the host's root, which stays visible
+            # to us, for a process' own root is not looked up.
+            mount.move_mount(self.root, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
+        _propagate(self.root, mount.MS_PRIVATE)
+
+    def _attach_staged(self, overlays: Sequence[Mapping[str, Any]], path: str) -> None:
+        self.root, *others = self._sources.overlays
+        with doing("mounting the image on `/`"):
+            self._attach_root(path)
+        for overlay, tree in zip(overlays[1:], others, strict=True):
+            with doing(f"mounting the image on `{overlay['target']}`"):
+                target = self._folder(overlay["target"])
+                _attach(tree, target)
+                os.close(target)
+                self._trees.append(tree)
 
     def _overlay(self, overlay: dict[str, Any], target: str) -> None:
         data = overlay_data(overlay["lower"], overlay["upper"], overlay["work"], in_user_namespace=self._user_namespace)
@@ -357,7 +388,10 @@ class Builder:
             place = self._place(target, is_folder=is_folder)
             try:
                 if options.copyup and is_folder:
-                    copyup.fill(source, place)
+                    # By way of a tree with other ids if it has some: it was left writable for that.
+                    copyup.fill(f"/proc/self/fd/{tree}" if options.idmap else source, place)
+                    if options.idmap and options.readonly:
+                        self._readonly_later.append(target)
                 _attach(tree, place)
             finally:
                 os.close(place)
@@ -443,7 +477,7 @@ class Builder:
         with doing("making the devices in `/dev`"):
             folder = self._folder("/dev", unlinked=True)
             try:
-                devices.fill(folder, bound=bound)
+                devices.fill(folder, bound=bound, trees=self._sources.nodes)
                 if (self._config.get("process") or {}).get("terminal"):
                     # What the terminal is mounted on; /dev may be read-only by then.
                     flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -458,7 +492,10 @@ class Builder:
                 folder = self._folder(os.path.dirname(path))
                 name = os.path.basename(path)
                 try:
-                    devices.make(folder, name, mode=mode, device=number, source=source, bound=bound, owner=owner)
+                    if path in self._sources.nodes:
+                        devices.bind(folder, name, self._sources.nodes[path])
+                    else:
+                        devices.make(folder, name, mode=mode, device=number, source=source, bound=bound, owner=owner)
                 except FileExistsError:
                     if path not in _DEFAULT_PATHS and not devices.same(folder, name, mode, number):
                         raise

@@ -10,24 +10,18 @@ Without a range, or without those two programs, only id 0 exists inside: images 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import sys
-from typing import NamedTuple
 
 from devenv import errors
 from devenv.linux import namespace
-
-
-class Range(NamedTuple):
-    first: int
-    size: int
+from devenv.runtime import subids
 
 
 def enter() -> None:
     """Move the calling, single-threaded process into a new user namespace. Raises ``HostError``."""
     uid, gid = os.geteuid(), os.getegid()
-    uids, gids = ranges("/etc/subuid", uid), ranges("/etc/subgid", uid)
+    uids, gids = subids.of_user("/etc/subuid", uid), subids.of_user("/etc/subgid", uid)
     tools = shutil.which("newuidmap"), shutil.which("newgidmap")
     mapped = bool(uids and gids and all(tools))
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
@@ -59,7 +53,7 @@ def enter() -> None:
         os.close(done_read)
         os.waitpid(helper, 0)
     if mapped and answer != b"\0":
-        name = _name(uid)
+        name = subids.user_name(uid)
         raise errors.HostError(
             "newuidmap could not set the ids of a user namespace up",
             hint=f"check that /etc/subuid and /etc/subgid have a line as `{name}:100000:65536`",
@@ -81,31 +75,12 @@ def join(pid: int) -> None:
     os.setresuid(0, 0, 0)
 
 
-def ranges(path: str, uid: int) -> list[Range]:
-    """The user's lines of /etc/subuid or /etc/subgid (subuid(5)): by name or by number."""
-    names = {str(uid), _name(uid)}
-    found = []
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                name, _, rest = line.strip().partition(":")
-                first, _, count = rest.partition(":")
-                if name in names and first.isdecimal() and count.isdecimal():
-                    found.append(Range(int(first), int(count)))
-    except OSError:
-        return []
-    return found
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def _map(
-    pid: int, tools: tuple[str | None, str | None], *, own: tuple[int, int], borrowed: tuple[list[Range], list[Range]]
+    pid: int,
+    tools: tuple[str | None, str | None],
+    *,
+    own: tuple[int, int],
+    borrowed: tuple[list[subids.Range], list[subids.Range]],
 ) -> int:
     """0 when both maps are set."""
     for tool, outside, lines in zip(tools, own, borrowed, strict=True):

@@ -28,8 +28,10 @@ from devenv.reconcile import (
     plan,
     planner,
     planning,
+    usernamespace,
     waiting,
 )
+from devenv.runtime import subids
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -203,7 +205,7 @@ class Operations:
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
             confined = confinement.notes(service, environment.directory)
-            unset += [f"service `{name}`: {text}" for text in confined]
+            unset += [f"service `{name}`: {text}" for text in (*confined, *usernamespace.notes(service))]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
@@ -259,6 +261,7 @@ class Operations:
         answer = await self._carry_out(todo, send)
         if self._loop.is_empty():
             await self._loop.run(desired.forget, self._loop.where, self._loop.project)
+            await self._loop.run(subids.release, self._loop.where, self._loop.project.id)
             self._loop.environment = None
         return answer
 
