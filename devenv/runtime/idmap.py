@@ -76,15 +76,20 @@ def _helped(pid: int, name: str, mappings: Mappings) -> None:
 
 
 def apply(tree: int, space: int, *, source: str, recursive: bool = False) -> None:
-    """Show the files of a detached tree with the ids that they have in the user namespace ``space``."""
+    """Show the files of a detached tree with the ids that they have in the user namespace ``space``.
+
+    Raises ``ContainerError`` and ``OSError``.
+    """
     flags = mount.AT_EMPTY_PATH | (mount.AT_RECURSIVE if recursive else 0)
     try:
         mount.mount_setattr(tree, "", flags, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=space)
     except OSError as exc:
         if exc.errno != errno.EINVAL:
             raise
-        reason = "its filesystem can't show files with other ids; `userns_mode: host` does without that"
-        raise OSError(exc.errno, reason, source) from exc
+        raise errors.ContainerError(
+            f"the filesystem of `{source}` can't show files with other ids, as a user namespace needs it",
+            hint="use `userns_mode: host`",
+        ) from exc
 
 
 def user_namespace(uids: Mappings, gids: Mappings) -> int:
