@@ -33,6 +33,8 @@ class Event:
     details: str = ""  # the cause of an operation, the reason of a wait, the message of an error
     service: str = ""  # the service the resource belongs to; empty for networks and volumes
     time: float = 0.0  # seconds since the epoch
+    current: int = 0  # bytes that are done of
+    total: int = 0  # so many, where that is known
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

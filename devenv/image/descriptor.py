@@ -62,6 +62,10 @@ class Descriptor(NamedTuple):
         return name in {self.annotations.get(NAME_ANNOTATION), self.annotations.get(FULL_NAME_ANNOTATION)}
 
 
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
 def check_digest(digest: Any, *, what: str) -> str:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise errors.ImageError(f"{what}: {str(digest)[:100]!r} is not a sha256 digest")

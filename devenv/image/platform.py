@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from devenv import errors
 from devenv.image import descriptor
 
 # uname(2) machine -> what images call it, the best variant first.
@@ -26,6 +27,21 @@ _MACHINES = {
 def architecture(machine: str | None = None) -> tuple[str, tuple[str, ...]]:
     machine = machine or os.uname().machine
     return _MACHINES.get(machine, (machine, ("",)))
+
+
+def machine(text: str) -> str:
+    """The machine, as uname(2) names it, that `linux/arm64/v8` or in short `arm64` is for. Raises ``ImageError``."""
+    words = text.lower().split("/")
+    system, name, *more = words if len(words) > 1 else ["linux", *words]
+    variant = more[0] if more else ""
+    name = _MACHINES[name][0] if name in _MACHINES else name
+    if system != "linux" or len(more) > 1 or not name.isalnum():
+        raise errors.ImageError(
+            f"`{text[:100]}` is no platform that devenv runs", hint="write it like `linux/amd64` or `linux/arm64/v8`"
+        )
+    if name == "arm":
+        return {"v8": "armv8l", "v6": "armv6l"}.get(variant, "armv7l")
+    return next((machine for machine, (known, _) in _MACHINES.items() if known == name), name)
 
 
 def choose(candidates: Sequence[descriptor.Descriptor], machine: str | None = None) -> descriptor.Descriptor | None:

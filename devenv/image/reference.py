@@ -79,6 +79,10 @@ _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f
 _BARE_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def parse(text: str) -> Reference:
     """Raises ``ImageError`` that says which part is wrong."""
     if not text or text != text.strip():

@@ -29,6 +29,8 @@ class JsonLines:
             line["details"] = event.details
         if event.service:
             line["service"] = event.service
+        if event.total:
+            line |= {"current": event.current, "total": event.total, "percent": event.current * 100 // event.total}
         if self._dry_run:
             line["dry-run"] = True
         # ASCII only: a control character in a name can't reach a terminal.

@@ -147,6 +147,8 @@ class Tty:
         name = table.pad(table.cut(name, widest), widest)
         state = table.pad(terminal.visible(event.text), states)
         tail = f"  {spent}"
+        if event.total and line.ended is None:
+            tail += f"  {formats.size(event.current)} of {formats.size(event.total)}"
         if event.details:
             tail += f"  {terminal.visible(event.details)}"
         plain = table.cut(f" {mark} {name}  {state}{tail}", columns - 1)

@@ -1,0 +1,260 @@
+"""Images from registries into the store: everything at once that can be, and all of it or nothing.
+
+    resolver ─▶ index ─▶ manifest ─▶ config
+                            └─▶ layers ── four at a time ──▶ blobs        each verified when it is whole
+                                             └─ in their order ─▶ unpacked while they still arrive
+                                                                     └─▶ the name, in one transaction
+
+A layer that somebody else is fetching is waited for, what an earlier attempt left is gone on with, and what is here
+already is not fetched. Until the name is there a lease keeps everything from the collector. ``abort``, a crash or a
+refusal leave the name as it was, and parts of blobs for the next attempt.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from devenv import errors, events
+from devenv.image import content, descriptor, ingest, lease, manifest, names, platform, reference, snapshot
+from devenv.image import store as image_store
+from devenv.image.registry import client, fetcher, resolver
+from devenv.image.registry import errors as registry_errors
+from devenv.util import paths
+
+WORKERS = 4  # more connections make nothing faster
+_REPORT_PERIOD = 0.1
+
+Emit = Callable[[events.Event], None]
+
+
+class Pulled(NamedTuple):
+    target: descriptor.Descriptor  # a manifest or an index
+    fresh: bool  # whether it was not here before
+
+
+class Puller:
+    """For one command. Safe for threads."""
+
+    def __init__(
+        self, where: paths.Paths, store: image_store.ImageStore, talk: client.Client, *, emit: Emit = lambda _: None
+    ) -> None:
+        self._where = where
+        self._store = store
+        self._client = talk
+        self._emit = emit
+
+    def pull(self, text: str, *, wanted_platform: str = "", service: str = "") -> Pulled:
+        """Bring the image here, and up to date. Raises ``ImageError``."""
+        wanted = reference.parse(text)
+        machine = platform.machine(wanted_platform) if wanted_platform else None
+        say = _Sayer(text, service, self._emit)
+        say.status(events.Status.WORKING, "Pulling")
+        try:
+            with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
+                pulled = self._pull(wanted, text, machine, held, say)
+        except errors.DevenvError as exc:
+            say.status(events.Status.ERROR, "Error", exc.message)
+            raise
+        say.status(events.Status.DONE, "Pulled", "" if pulled.fresh else "up to date")
+        return pulled
+
+    def tags(self, wanted: reference.Reference) -> list[str]:
+        with registry_errors.about(f"image `{wanted.familiar}`"):
+            return self._client.resolver(wanted).tags()
+
+    def _pull(
+        self, wanted: reference.Reference, text: str, machine: str | None, held: lease.Lease, say: _Sayer
+    ) -> Pulled:
+        found = self._client.resolver(wanted, say=say.warn)
+        known = self._store.index.find(wanted)
+        if known is not None and self._is_here(known, machine, held, text) and found.head() == known.target.digest:
+            self._keep(wanted, known.target)
+            return Pulled(known.target, fresh=False)
+        root = found.root()
+
+        def transfer(*, mirrors: bool) -> None:
+            source = self._client.fetcher(wanted, mirrors=mirrors)
+            attempt = _Transfer(self._where, self._store, blobs_of=source, text=text, held=held, say=say)
+            attempt.run(root, found, machine)
+
+        try:
+            transfer(mirrors=True)
+        except ingest.Mismatch:
+            # What arrived was wrong, or what a crash had left: once more, all of it, and not from a mirror.
+            transfer(mirrors=False)
+        self._keep(wanted, root.descriptor)
+        return Pulled(root.descriptor, fresh=known is None or known.target.digest != root.descriptor.digest)
+
+    def _keep(self, wanted: reference.Reference, target: descriptor.Descriptor) -> None:
+        name = f"{wanted.registry}/{wanted.repository}"
+        # A name with a digest does not move the tag beside it.
+        tags = [f"{name}:{wanted.tag}"] if wanted.tag and not wanted.digest else []
+        self._store.index.put(target, tags=tags, repositories=[name])
+
+    def _is_here(self, known: names.Stored, machine: str | None, held: lease.Lease, text: str) -> bool:
+        """All that a container of it needs, unpacked or still to be."""
+        store = self._store.blobs
+        held.add(known.target.digest)
+        try:
+            found = manifest.find(
+                [known.target._replace(platform=None)],
+                lambda each: store.read(each, what=text),
+                what=text,
+                machine=machine,
+            ).manifest
+            needed = [found.config, *found.layers]
+            held.add(*(each.digest for each in needed))
+        except errors.ImageError:
+            return False
+        return all(store.has(each) for each in needed)
+
+
+class _Transfer:
+    """One attempt at one image."""
+
+    def __init__(
+        self,
+        where: paths.Paths,
+        store: image_store.ImageStore,
+        *,
+        blobs_of: fetcher.Fetcher,
+        text: str,
+        held: lease.Lease,
+        say: _Sayer,
+    ) -> None:
+        self._where = where
+        self._blobs = store.blobs
+        self._fetcher = blobs_of
+        self._text = text
+        self._what = f"image `{text}`"
+        self._held = held
+        self._say = say
+
+    def run(self, root: resolver.Document, found: resolver.Resolver, machine: str | None) -> None:
+        documents = {root.descriptor.digest: root}
+
+        def read(each: descriptor.Descriptor) -> bytes:
+            if each.digest not in documents:
+                documents[each.digest] = found.document(each.digest, each)
+            return documents[each.digest].data
+
+        chosen = manifest.find([root.descriptor], read, what=self._what, machine=machine)
+        config = self._config(chosen.manifest.config)
+        _check_platform(config, machine, self._what)
+        self._layers(chosen.manifest, config)
+        for document in reversed(documents.values()):
+            self._blobs.put(document.descriptor, document.data, held=self._held, what=self._what)
+
+    def _config(self, wanted: descriptor.Descriptor) -> bytes:
+        if wanted.size > descriptor.JSON_LIMIT:
+            raise errors.ImageError(f"{self._what}: its config is larger than {descriptor.JSON_LIMIT} bytes")
+        with self._ingest(wanted) as each:
+            self._fetch(each)
+        return self._blobs.read(wanted, what=self._what)
+
+    def _layers(self, found: manifest.Manifest, config: bytes) -> None:
+        ingests: dict[str, ingest.Ingest] = {}
+        for layer in found.layers:
+            each = ingests.setdefault(layer.digest, self._ingest(layer))
+            if each.descriptor.size != layer.size:
+                raise errors.ImageError(f"{self._what}: its manifest gives {layer.digest} two sizes")
+        image = manifest.assemble(found, config, lambda layer: ingests[layer.digest], verify=False, what=self._what)
+        self._say.expect(list(ingests.values()))
+        with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as threads:
+            work = [threads.submit(self._download, each, ingests) for each in ingests.values()]
+            try:
+                self._unpack(image)
+                for done in work:
+                    done.result()
+            except BaseException as exc:
+                _cancel(ingests, exc)
+                raise
+
+    def _unpack(self, image: content.Content) -> None:
+        if image.layers:
+            snapshot.prepare(self._where, image, held=self._held, what=self._text)
+
+    def _download(self, each: ingest.Ingest, others: Mapping[str, ingest.Ingest]) -> None:
+        try:
+            with each:
+                self._fetch(each)
+        except BaseException as exc:
+            _cancel(others, exc)  # whoever unpacks waits for one of them
+            raise
+
+    def _fetch(self, each: ingest.Ingest) -> None:
+        self._say.progress()
+        if not each.complete:
+            self._fetcher.fetch(each.descriptor, each, progress=lambda _: self._say.progress())
+            each.commit()
+        self._say.progress()
+
+    def _ingest(self, wanted: descriptor.Descriptor) -> ingest.Ingest:
+        return self._blobs.ingest(wanted, held=self._held, what=self._what, waiting=self._say.waiting)
+
+
+def _cancel(ingests: Mapping[str, ingest.Ingest], error: BaseException) -> None:
+    for each in ingests.values():
+        each.cancel(error)
+
+
+def _check_platform(config: bytes, machine: str | None, what: str) -> None:
+    """An image for one platform says nothing of it until its config is read."""
+    given = content.parse_json(config, what=f"{what}: its config")
+    own = given.get("architecture")
+    if machine is not None and own and own != platform.architecture(machine)[0]:
+        wanted = platform.architecture(machine)[0]
+        raise errors.ImageError(f"{what} is made for linux/{str(own)[:100]}, linux/{wanted} is asked for")
+
+
+class _Sayer:
+    """Tells of one image how far it is."""
+
+    def __init__(self, text: str, service: str, emit: Emit) -> None:
+        self._resource = f"Image {text}"
+        self._service = service
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._layers: Sequence[ingest.Ingest] = ()
+        self._last = 0.0
+
+    def status(self, status: events.Status, text: str, details: str = "", *, current: int = 0, total: int = 0) -> None:
+        self._emit(
+            events.Event(
+                resource=self._resource,
+                status=status,
+                text=text,
+                details=details,
+                service=self._service,
+                time=time.time(),
+                current=current,
+                total=total,
+            )
+        )
+
+    def warn(self, text: str) -> None:
+        self._emit(
+            events.Event(
+                resource=f"{self._resource} ", status=events.Status.WARNING, text="Note", details=text, time=time.time()
+            )
+        )
+
+    def waiting(self) -> None:
+        self.status(events.Status.WORKING, "Waiting", "for another process that is pulling it")
+
+    def expect(self, layers: Sequence[ingest.Ingest]) -> None:
+        self._layers = layers
+
+    def progress(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if not self._layers or now - self._last < _REPORT_PERIOD:
+                return
+            self._last = now
+            total = sum(each.descriptor.size for each in self._layers)
+            current = sum(each.offset for each in self._layers)
+            self.status(events.Status.WORKING, "Pulling", current=current, total=total)
