@@ -31,6 +31,7 @@ from devenv.runtime import (
     labels,
     mountoptions,
     process,
+    reaper,
     rootfs,
     schedule,
     seccomp,
@@ -309,6 +310,7 @@ def _init(plan: Plan, wire: socket.socket, shm: int) -> NoReturn:
         os._exit(1)
     # From now on the monitor is our parent: if it is killed before we were let go, nobody would ever let us.
     linux_process.prctl(linux_process.PR_SET_PDEATHSIG, signal.SIGKILL)
+    first = reaper.leave_behind(wire) if plan.reaps else None
     # A session of its own: only a leader can take a terminal (TIOCSCTTY, EPERM otherwise).
     os.setsid()
     config = plan.config
@@ -355,6 +357,8 @@ def _init(plan: Plan, wire: socket.socket, shm: int) -> NoReturn:
         os._exit(1)
     # SIGKILL at the monitor's death was for a container that nobody knows of; this one runs.
     linux_process.prctl(linux_process.PR_SET_PDEATHSIG, 0)
+    if first is not None:
+        reaper.let_go(first)
     _run(plan, wire, who, env, message.values.get("state") or {})
 
 
@@ -421,11 +425,6 @@ def _wait_at(gate: socket.socket) -> tuple[socket.socket, handshake.Message | No
 
 def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str], state: dict[str, Any]) -> NoReturn:
     args = list(plan.process["args"])
-    if plan.reaps:
-        pid = os.fork()
-        if pid:
-            _reap(pid, wire)
-        os.setpgid(0, 0)
     try:
         hooks.run(plan.config, "startContainer", state)
         labels.label_next_program(plan.process)
@@ -506,34 +505,6 @@ def take_terminal(root: int, who: user.User, size: dict[str, int]) -> int:
     if slave > 2:
         os.close(slave)
     return master
-
-
-def _reap(pid: int, wire: socket.socket) -> NoReturn:
-    """PID 1 for a service that asked for `init`: passes signals on, reaps orphans, ends with the service's code."""
-    wire.close()
-    ours = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU}
-    everything = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, everything)
-    for number in (0, 1, 2):
-        os.close(number)
-    while True:
-        number = signal.sigwait(everything)
-        if number not in ours:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
-            continue
-        while True:
-            try:
-                ended, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                os._exit(1)
-            if ended == 0:
-                break
-            if ended == pid:
-                code = os.waitstatus_to_exitcode(status)
-                os._exit(code if code >= 0 else 128 - code)
 
 
 # Loaded now: a child must not look for it in the container's filesystem.

@@ -247,6 +247,39 @@ def test_terminal(world: World) -> None:
     os.close(master)
 
 
+def test_init_leaves_the_terminal_to_its_service(world: World) -> None:
+    """Who reads a terminal from the background is stopped (SIGTTIN)."""
+    monitor = world.monitor()
+    name = world.run("sh", "-c", "read x; echo got $x; exit 3", record={"tty": True}, init=True)
+    master = monitor.attach(name).fds[0]
+    os.write(master, b"one\n")
+    assert world.stopped(name)["exit_code"] == 3
+    assert b"got one\r" in world.lines(name)
+    os.close(master)
+
+
+def test_init_keeps_no_right_but_that_to_send_signals(world: World) -> None:
+    world.monitor()
+    name = world.run("sh", "-c", "cat /proc/1/status; sleep 1000", init=True)
+    polling.eventually(lambda: any(line.startswith(b"Cpus_allowed") for line in world.lines(name)))
+    held = dict(line.split(b":", 1) for line in world.lines(name) if b":" in line)
+    assert held[b"CapEff"].strip() == held[b"CapPrm"].strip() == b"%016x" % (1 << 5)
+
+
+def test_init_dies_with_a_monitor_that_has_not_started_it_and_not_later(world: World) -> None:
+    monitor = world.monitor()
+    waiting = world.container("sleep", "60", init=True)
+    pid = monitor.create(waiting)
+    running = world.run("sleep", "60", init=True)
+    world.kill_monitor()
+    polling.eventually(lambda: identity.process_start_time(pid) is None)
+    monitor = world.monitor()
+    assert world.state(running)["status"] == "running"
+    monitor.kill(running, "SIGTERM")
+    assert world.stopped(running)["exit_code"] == 143
+    assert "before it was started" in world.stopped(waiting)["error"]
+
+
 def test_out_of_memory_is_recorded(world: World) -> None:
     if cgroup.limits_available()["memory"]:
         pytest.skip("needs cgroup v2 or v1 with the memory controller")
