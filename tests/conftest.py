@@ -24,6 +24,7 @@ _STRICT = ("tests/integration/", "tests/e2e/")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", action="store_true", help="inject every fault instead of a sample: many minutes")
+    parser.addoption("--soak", action="store_true", help="floods of a minute, thousands of execs: many minutes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -194,6 +195,12 @@ def terminal_for(no_leaks: set[str]) -> Iterator[Callable[..., terminal.Terminal
     yield open_terminal
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """soak(few, many): how often or how long, by whether `--soak` is given."""
+    return lambda few, many: many if request.config.getoption("--soak") else few
 
 
 @pytest.fixture

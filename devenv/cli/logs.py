@@ -60,7 +60,7 @@ def command(
     lines = logs_module.merge(folders, since=wanted.since, until=wanted.until, tail=wanted.tail)
     for key, line in lines:
         printer.line(by_id[key], line)
-    printer.flush()
+    printer.end()
 
 
 class _Wanted:
@@ -124,10 +124,10 @@ def _follow(source: _Source, printer: logview.Printer, wanted: _Wanted) -> None:
                 ended = not any(item.state in inventory.ACTIVE for item in source.look())
             for key, line in follower.read():
                 printer.line(known[key], line)
-            if ended:
+            if ended and not follower.behind:
                 return
             printer.flush()
             follower.wait(_LOOK_AGAIN)
     finally:
         follower.close()
-        printer.flush()
+        printer.end()

@@ -42,6 +42,7 @@ class Printer:
         self._timestamps = timestamps
         self._colours: dict[str, str] = {}
         self._width = 0
+        self._open: tuple[str, str] | None = None  # container and stream whose last line has not ended yet
         self._lock = threading.Lock()
 
     def know(self, containers: Iterable[inventory.Container]) -> None:
@@ -61,20 +62,38 @@ class Printer:
             shown = terminal.visible_log(text)
             data = (shown if self._colour else terminal.without_colours(shown)).encode("utf-8", "backslashreplace")
         stamp = f"{line.time} ".encode() if self._timestamps else b""
+        source = (container.record.id, line.stream)
         with self._lock:
-            _write(stream, self._head(container) + stamp + data + b"\n")
+            # The next piece of a line that is too long for one follows as if there had been no seam.
+            if self._open != source:
+                self._end_line()
+                data = self._head(container) + stamp + data
+            _write(stream, data if line.partial else data + b"\n")
+            self._open = source if line.partial else None
 
     def say(self, container: inventory.Container, text: str) -> None:
         """Something about a container, at the place of its lines."""
         with self._lock:
+            self._end_line()
             words = terminal.visible(f"{container.label} {text}")
             colour = self._colours.get(container.record.service, "0")
             _write(self._streams["stderr"], terminal.paint(words, colour, colour=self._colour).encode() + b"\n")
+
+    def end(self) -> None:
+        """Nothing more comes: whatever is printed next begins on a line of its own."""
+        with self._lock:
+            self._end_line()
+        self.flush()
 
     def flush(self) -> None:
         with self._lock:
             for stream in self._streams.values():
                 stream.flush()
+
+    def _end_line(self) -> None:
+        if self._open is not None:
+            _write(self._streams.get(self._open[1]) or self._streams["stdout"], b"\n")
+            self._open = None
 
     def _head(self, container: inventory.Container) -> bytes:
         if not self._prefix:
@@ -143,7 +162,7 @@ class Background:
             self._step(follower)
             for key in follower.keys():  # noqa: SIM118  not a dict
                 self._print(follower.discard(key))
-            self._printer.flush()
+            self._printer.end()
         except (OSError, ValueError) as error:
             self.failed = error
             self._on_failure()
@@ -172,7 +191,8 @@ class Background:
         descriptors = [self._wake_read]
         if follower.fileno() >= 0:
             descriptors.append(follower.fileno())
-        select.select(descriptors, [], [], None if follower.fileno() >= 0 else _POLL)
+        seconds = None if follower.fileno() >= 0 else _POLL
+        select.select(descriptors, [], [], 0 if follower.behind else seconds)
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:

@@ -108,7 +108,8 @@ class _Joint:
         self._wake = wake
         self._stdin = stdin
         self._stdout = stdout
-        self._pending = b""  # typed, and not taken by the container yet
+        self._pending = b""  # typed, and not taken by the container yet: no more is read until it has been
+        self._pollable = True
         self._running = True
 
     def run(self) -> None:
@@ -119,15 +120,22 @@ class _Joint:
             if self._ended is not None:
                 selector.register(self._ended, selectors.EVENT_READ, self._on_end)
             if self._stdin is not None:
-                with contextlib.suppress(PermissionError):  # epoll refuses plain files: they are always ready
+                try:
                     selector.register(self._stdin, selectors.EVENT_READ, self._on_stdin)
+                except PermissionError:
+                    # epoll refuses plain files (epoll_ctl(2)): they are always ready, so the container sets the pace.
+                    self._pollable = False
+                    self._watch_master(writing=True)
             while self._running:
                 for key, mask in selector.select():
                     key.data(mask)
 
     def _on_output(self, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE and self._pending:
-            self._push()
+        if mask & selectors.EVENT_WRITE:
+            if self._pending:
+                self._push()
+            else:
+                self._on_stdin(0)
         if mask & selectors.EVENT_READ and not self._show():
             self._running = False
 
@@ -146,16 +154,18 @@ class _Joint:
         return bool(data)
 
     def _on_stdin(self, _mask: int) -> None:
-        assert self._stdin is not None
+        if self._stdin is None:
+            return
         try:
             data = os.read(self._stdin, _CHUNK)
         except OSError:
             data = b""
         if not data:
-            self._selector.unregister(self._stdin)
+            if self._pollable:
+                self._selector.unregister(self._stdin)
             self._stdin = None
             data = _END_OF_TRANSMISSION
-        self._pending += data
+        self._pending = data
         self._push()
 
     def _push(self) -> None:
@@ -165,12 +175,21 @@ class _Joint:
             pass
         except OSError:
             self._pending = b""
+        if self._stdin is not None and self._pollable:
+            listening = self._stdin in self._selector.get_map()
+            if self._pending and listening:
+                self._selector.unregister(self._stdin)
+            elif not self._pending and not listening:
+                self._selector.register(self._stdin, selectors.EVENT_READ, self._on_stdin)
+        self._watch_master(writing=bool(self._pending) or (self._stdin is not None and not self._pollable))
+
+    def _watch_master(self, *, writing: bool) -> None:
         if self._source == self._master:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._pending else 0)
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
             self._selector.modify(self._master, wanted, self._on_output)
-        elif self._pending and self._master not in self._selector.get_map():
+        elif writing and self._master not in self._selector.get_map():
             self._selector.register(self._master, selectors.EVENT_WRITE, self._on_output)
-        elif not self._pending and self._master in self._selector.get_map():
+        elif not writing and self._master in self._selector.get_map():
             self._selector.unregister(self._master)
 
     def _on_resize(self, _mask: int) -> None:

@@ -24,6 +24,8 @@ from devenv.linux import inotify
 from devenv.util import fs, identity
 
 _BLOCK = 64 * 1024
+# What is read of one log before the others, and whoever waits, have their turn.
+_TURN = 256 * 1024
 _JOINED_LIMIT = 1024 * 1024  # a line longer than this comes in pieces; 1 GB without a line's end must not fill memory
 _WATCHED = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_DELETE_SELF
 # Where inotify can't be had (ENOSPC: too many watches, EMFILE: too many instances), and as a net below it.
@@ -122,6 +124,8 @@ class Follower:
         loop: when follower.fileno() is readable: for key, line in follower.read(): …
 
     A container may be added or discarded at any time: one that was recreated has a new folder and is a new source.
+    However fast a container prints, a call of ``read`` comes to its end and holds no more than a part of it; as long
+    as there is more already, ``behind`` says so and ``wait`` doesn't wait.
     """
 
     def __init__(
@@ -150,6 +154,10 @@ class Follower:
     def keys(self) -> list[str]:
         return list(self._readers)
 
+    @property
+    def behind(self) -> bool:
+        return any(reader.behind for reader in self._readers.values())
+
     def add(self, key: str, container_dir: str, *, tail: int | None = None) -> None:
         """``tail`` here goes before the one that holds for all."""
         wanted = self._reading if tail is None else self._reading._replace(tail=tail)
@@ -158,20 +166,25 @@ class Follower:
         self._readers[key] = _Reader(container_dir, wanted)
         self._unread.add(key)
 
-    def discard(self, key: str) -> list[tuple[str, Line]]:
-        """Forget a source; returns what there was of an unended line."""
-        reader = self._readers.pop(key, None)
+    def discard(self, key: str) -> Iterator[tuple[str, Line]]:
+        """Forget a source; gives what its log still holds, also of an unended line."""
+        reader = self._readers.get(key)
+        if reader is None:
+            return
+        try:
+            for line in reader.remaining():
+                yield key, line
+        finally:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
         self._unread.discard(key)
         for watch in self._watches.pop(key, ()):
             try:
                 inotify.inotify_rm_watch(self._inotify, watch)
             except OSError:
                 pass  # EINVAL: the folder is gone, and its watch with it
-        if reader is None:
-            return []
-        rest = [(key, line) for line in reader.rest()]
-        reader.close()
-        return rest
+        self._readers.pop(key).close()
 
     def history(self) -> Iterator[tuple[str, Line]]:
         """What the sources added so far hold, merged by time. Memory is bounded: they are read side by side."""
@@ -183,19 +196,21 @@ class Follower:
             key=lambda item: item[1].time,
         )
 
-    def read(self) -> list[tuple[str, Line]]:
+    def read(self) -> Iterator[tuple[str, Line]]:
         """What is new, in the order of time within this call. It doesn't wait."""
         if self._inotify >= 0:
             while inotify.read(self._inotify):
                 pass
-        found = list(self.history()) if self._unread else []
-        for key, reader in self._readers.items():
-            found += [(key, line) for line in reader.more()]
+        if self._unread:
+            yield from self.history()
+        found = [(key, line) for key, reader in self._readers.items() for line in reader.some()]
         found.sort(key=lambda item: item[1].time)
-        return found
+        yield from found
 
     def wait(self, seconds: float) -> bool:
         """Until something may be new; False after ``seconds``."""
+        if self.behind:
+            return True
         if not self._watched():
             time.sleep(min(seconds, _POLL_SECONDS))
             return True
@@ -215,7 +230,7 @@ class Follower:
 
     def close(self) -> None:
         for key in list(self._readers):
-            self.discard(key)
+            self._forget(key)
         if self._inotify >= 0:
             os.close(self._inotify)
             self._inotify = -1
@@ -248,6 +263,8 @@ class _Reader:
         self._cut = b""  # the beginning of a record whose end is not there yet
         self._fragments: dict[str, list[Line]] = {}
         self._over = False  # a record after `until` was seen
+        self._budget: float = 0  # bytes to be read in this turn
+        self.behind = False  # the turn was over before the log was
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -255,17 +272,29 @@ class _Reader:
             self._descriptor = -1
 
     def history(self, *, flush: bool = True) -> Iterator[Line]:
-        """All there is now. With ``flush``, an unended line at the end too."""
+        """All there is now, and not what comes meanwhile. With ``flush``, an unended line at the end too."""
+        self._budget = _size(self._path)
         tail = self._wanted.tail
         if tail is None:
             self._seek_since()
-            yield from self.more()
+            yield from self._more()
         else:
             self._seek_tail(tail)
             # The seek is by blocks and gives a few lines too many.
-            yield from collections.deque(self.more(), maxlen=tail)
+            yield from collections.deque(self._more(), maxlen=tail)
         if flush:
             yield from self.rest()
+
+    def some(self) -> Iterator[Line]:
+        """What is new, or the next part of it."""
+        self._budget = _TURN
+        return self._more()
+
+    def remaining(self) -> Iterator[Line]:
+        """What is new now, and the unended line after it."""
+        self._budget = _size(self._path)
+        yield from self._more()
+        yield from self.rest()
 
     def rest(self) -> list[Line]:
         """The unended lines; they are not given again."""
@@ -273,20 +302,25 @@ class _Reader:
         self._fragments.clear()
         return sorted(lines)
 
-    def more(self) -> Iterator[Line]:
-        """From here on, as far as there are whole records."""
+    def _more(self) -> Iterator[Line]:
+        """From here on, as far as there are whole records and bytes left to be read in this turn."""
+        self.behind = False
         while not self._over:
             if self._descriptor < 0 and not self._open_next(None):
                 return
             # First look which file is newest, then read to the end: a file that has been renamed grows no more.
             current = self._is_current()
             yield from self._read_on()
+            if self._budget <= 0:
+                self.behind = not self._over
+                return
             if current or not self._open_next(os.fstat(self._descriptor).st_ino):
                 return
 
     def _read_on(self) -> Iterator[Line]:
-        while block := os.pread(self._descriptor, _BLOCK, self._offset):
+        while self._budget > 0 and (block := os.pread(self._descriptor, _BLOCK, self._offset)):
             self._offset += len(block)
+            self._budget -= len(block)
             whole, newline, cut = (self._cut + block).rpartition(b"\n")
             self._cut = cut
             if newline:
@@ -430,6 +464,17 @@ def _first_time(descriptor: int, offset: int) -> str | None:
     newline = block.find(b"\n")
     line = _parse(block[newline + 1 : newline + 41]) if newline >= 0 else None
     return None if line is None else line.time
+
+
+def _size(path: str) -> int:
+    """At least what the log's files hold now."""
+    total = _BLOCK
+    for name, _ in _files(path):
+        try:
+            total += os.stat(name).st_size
+        except FileNotFoundError:
+            continue  # rotated away
+    return total
 
 
 def _files(path: str) -> list[tuple[str, int]]:
