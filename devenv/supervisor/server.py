@@ -63,6 +63,7 @@ class Server:
         self._requests: set[asyncio.Task[None]] = set()
         self._idle: asyncio.TimerHandle | None = None
         self._looked = False  # before it has looked at what is there, nothing seems to be
+        self._expected = False  # whether the command that started it has yet to ask for something
 
     async def run(self, ready: int | None) -> int:
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -74,6 +75,7 @@ class Server:
         events.add_signal_handler(signal.SIGTERM, self._finish, 0)
         events.add_reader(self._zygote, self._zygote_died)
         if ready is not None:
+            self._expected = True
             launch.tell(ready, {"ok": True})
         await self._loop.start()
         self._looked = True
@@ -155,7 +157,7 @@ class Server:
             # The lock and the sockets close by themselves; containers and the monitor are other processes.
             os.execv(argv[0], argv)
         if self._loop.has_nothing_to_supervise():
-            delay = 0.0 if self._loop.is_empty() else _IDLE
+            delay = 0.0 if self._loop.is_empty() and not self._expected else _IDLE
             self._idle = asyncio.get_running_loop().call_later(delay, self._leave)
 
     def _leave(self) -> None:
@@ -204,6 +206,7 @@ class Server:
                 self._finish(0)
                 await asyncio.sleep(0)
             return
+        self._expected = False
         if op == "subscribe":
             await self._subscribe(send, reader)
             return

@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -175,6 +177,24 @@ def test_steady_state(running: Shop, victims: tuple[str, ...]) -> None:
     assert "got 7" in devenv("logs", "job").stdout
     devenv("down", "-t", "1")
     running.is_gone()
+
+
+_SLOW = """
+import sys, time
+from devenv.supervisor import client
+from devenv.util import identity, paths
+project, where = identity.project("slow", sys.argv[1]), paths.Paths(*sys.argv[2:])
+client.Supervisor.ensure(project, where)
+time.sleep(2)
+print("found" if client.Supervisor.find(project, where) else "gone")
+"""
+
+
+def test_a_command_that_takes_its_time(devenv: runner.Devenv, project: projects.Project) -> None:
+    """A supervisor with nothing to do waits for the command that started it, on however busy a machine."""
+    command = [sys.executable, "-c", _SLOW, str(project.path), devenv.data, devenv.run_directory]
+    done = subprocess.run(command, capture_output=True, text=True, env=devenv.environment(), timeout=60)
+    assert done.stdout == "found\n", done.stderr
 
 
 @pytest.mark.parametrize("anyone", ["root"], indirect=True)
