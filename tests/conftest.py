@@ -19,6 +19,7 @@ import pytest
 from tests.support import isolation, leaks, machine, polling, projects, runner, terminal
 
 _SESSION = pytest.StashKey[isolation.Session]()
+_BEFORE = pytest.StashKey[leaks.Remains]()
 _STRICT = ("tests/integration/", "tests/e2e/")
 
 
@@ -28,7 +29,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SESSION] = isolation.enter()
+    if _hands_out(config):
+        # The workers have namespaces and users each of their own: nothing of theirs may come from here.
+        config.stash[_BEFORE] = leaks.Remains.look()
+    else:
+        config.stash[_SESSION] = isolation.enter()
+
+
+def _hands_out(config: pytest.Config) -> bool:
+    """Whether this process runs no test itself, but has pytest-xdist's workers do it."""
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """While workers run side by side none can tell whose a cgroup or a folder is: looked at when all have ended."""
+    before = session.config.stash.get(_BEFORE, None)
+    if before is None or not machine.in_ci():
+        return
+    try:
+        polling.eventually(lambda: leaks.nothing_since(before), 10.0)
+    except AssertionError as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line(f"\nERROR by the whole run: {error}", red=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -101,11 +124,12 @@ def no_leaks(request: pytest.FixtureRequest, surroundings: isolation.Session) ->
         yield set()
         return
     ids: set[str] = set()
+    alone = machine.in_ci() and not hasattr(request.config, "workerinput")
     before = leaks.Picture.take(surroundings.folder)
     yield ids
 
     def clean() -> bool:
-        found = leaks.Picture.take(surroundings.folder).leaks_since(before, ids, alone=machine.in_ci())
+        found = leaks.Picture.take(surroundings.folder).leaks_since(before, ids, alone=alone)
         assert not found, "left behind:\n  " + "\n  ".join(found)
         return True
 

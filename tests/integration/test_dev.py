@@ -56,7 +56,7 @@ def test_an_ordinary_user_gets_the_line_to_run_and_goes_on(checkout: pathlib.Pat
 @pytest.mark.root
 def test_arguments_reach_pytest_and_its_code_comes_back(checkout: pathlib.Path, plain_user: isolation.User) -> None:
     done = run(checkout, "test", "-k", "one or two", user=plain_user.uid, group=plain_user.uid)
-    assert done.stdout == f"python -m pytest -k one or two in {checkout}\n"
+    assert done.stdout == f"python -m pytest -n 4 --dist worksteal -k one or two in {checkout}\n"
     assert done.returncode == 7
 
 

@@ -53,6 +53,31 @@ class Picture(NamedTuple):
         return found
 
 
+class Remains(NamedTuple):
+    """What sessions side by side may leave that none of them can tell from the others' things."""
+
+    cgroups: frozenset[str]
+    temporary: frozenset[str]
+    sessions: frozenset[str]
+
+    @classmethod
+    def look(cls) -> Remains:
+        sessions = (name for name in os.listdir("/tmp") if name.startswith("dvt-"))
+        return cls(_cgroups(), _temporary(), frozenset(sessions))
+
+
+def nothing_since(before: Remains) -> bool:
+    """Whether all is as it was. Raises ``AssertionError`` with what is not."""
+    now = Remains.look()
+    found = [f"cgroup: {path}" for path in sorted(now.cgroups - before.cgroups)]
+    found += [f"in /tmp: {name}" for name in sorted(now.temporary - before.temporary)]
+    for name in sorted(now.sessions - before.sessions):
+        found.append(f"in /tmp: {name}")
+        found += [f"process {pid}: {_describe(pid)}" for pid in processes_naming(f"/tmp/{name}")]
+    assert not found, "left behind:\n  " + "\n  ".join(found)
+    return True
+
+
 def _mounts() -> frozenset[str]:
     with open("/proc/self/mountinfo", errors="surrogateescape") as file:
         # Without the ids, which differ when something is mounted again at the same place.
