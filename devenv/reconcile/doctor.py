@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from devenv.reconcile import trials
-from devenv.runtime import cgroup, seccomp_rules
+from devenv.runtime import cgroup, delegation, seccomp_rules
 from devenv.util import paths
 
 
@@ -359,8 +359,24 @@ def limits(machine: Machine) -> Iterator[Check]:
     """What the runtime itself says it can limit, and why not."""
     available = cgroup.limits_available()
     fix = _delegation(machine)
+    if machine.rootless and cgroup.could_be_handed_over() and cgroup.place().version == 0:
+        # What `up` would do is not done for a look.
+        lack = delegation.lack()
+        status = Status.WARN if lack else Status.OK
+        yield Check(
+            "limits",
+            status,
+            lack or "by a cgroup that the user's systemd gives each project",
+            fix=_bus(machine) if lack else "",
+        )
+        return
     for kind, reason in available.items():
         yield Check(f"{kind} limits", Status.WARN if reason else Status.OK, reason or "work", fix if reason else "")
+
+
+def _bus(machine: Machine) -> str:
+    package = _install(machine, apt="dbus-user-session", dnf="dbus-daemon", pacman="dbus", zypper="dbus-1", apk="dbus")
+    return f"{package}, then log in again"
 
 
 def _delegation(machine: Machine) -> str:

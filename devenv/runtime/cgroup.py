@@ -58,6 +58,17 @@ def place() -> Place:
     return _place
 
 
+def moved() -> None:
+    """The process is in another cgroup now."""
+    global _place  # noqa: PLW0603
+    _place = None
+
+
+def could_be_handed_over() -> bool:
+    """Whether v2 is all there is, controllers of v1 can't be delegated; and where we are isn't ours alone."""
+    return not _mounted().keys() - {"", "systemd"} and not _handed_over(place().hierarchies.get("", "/"))
+
+
 def _find() -> Place:
     own, mounted = _own_cgroups(), _mounted()
     v1 = {name: found for name, found in mounted.items() if name and name in own}
@@ -97,11 +108,13 @@ def _beneath(root: str, path: str) -> str:
 
 
 def _delegated(top: str, own: str) -> Place:
-    """The highest folder from our own upwards that we may make cgroups in."""
+    """The unit that systemd has handed over, or the highest folder from our own upwards that we may make cgroups in."""
     best = ""
     folder = own
     while folder.startswith(top) and os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK):
         best = folder
+        if _handed_over(folder):
+            break
         if folder == top:
             break
         folder = os.path.dirname(folder)
@@ -109,10 +122,23 @@ def _delegated(top: str, own: str) -> Place:
         return Place(
             0,
             {},
-            "no cgroup is delegated to this user: log in through systemd, or run "
-            "`systemd-run --user --scope -p Delegate=yes devenv …`",
+            "no cgroup is delegated to this user, and the user's systemd gave none",
         )
     return Place(2, {"": best}, roots={"": top})
+
+
+def _handed_over(folder: str) -> bool:
+    """Whether it is a unit of `Delegate=yes`, beneath which systemd changes nothing (its CGROUP_DELEGATION document).
+
+    So is a user's manager as a whole, and there systemd does.
+    """
+    if os.path.basename(folder).startswith("user@"):
+        return False
+    try:
+        return os.getxattr(folder, "user.delegate") == b"1"
+    except OSError:
+        # Before systemd 251 there is no such mark.
+        return folder.endswith(".scope") and os.path.basename(folder).startswith("devenv-")
 
 
 def _join(folder: str, path: str) -> str:

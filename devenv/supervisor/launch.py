@@ -140,7 +140,7 @@ def _grow(wire: socket.socket) -> NoReturn:
     told = json.loads(word)
     project, where = identity.Project(*told["project"]), paths.Paths(*told["where"])
     detach(f"{where.project_run(project.id)}/supervisor.log", keep=wire.fileno())
-    enter_user_namespace(where)
+    enter_user_namespace(where, project)
     from devenv.supervisor import zygote
 
     zygote.main(project, where, ready=wire.detach())
@@ -201,16 +201,20 @@ def detach(log: str, *, keep: int) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)
 
 
-def enter_user_namespace(where: paths.Paths) -> None:
-    """As an ordinary user: into the user namespace of the engines that run already, or into a new one.
+def enter_user_namespace(where: paths.Paths, project: identity.Project) -> None:
+    """As an ordinary user: into a cgroup of one's own, and into the user namespace of the engines that run already, or
+    into a new one.
 
     Inside we look like root, so both trees are named in the environment first.
     """
     os.environ["DEVENV_DATA_HOME"], os.environ["DEVENV_RUNTIME_DIR"] = where
     if os.geteuid() == 0:
         return
-    from devenv.runtime import rootless
+    from devenv.runtime import delegation, rootless
 
+    lack = delegation.enter(project.id)
+    if lack:
+        sys.stderr.write(f"containers have no cgroup: {lack}\n")
     for pid in _engines(where):
         try:
             rootless.join(pid)
