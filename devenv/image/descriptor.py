@@ -11,12 +11,14 @@ from devenv import errors
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+DOCUMENTS = INDEXES | MANIFESTS
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 NAME_ANNOTATION = "org.opencontainers.image.ref.name"
@@ -91,6 +93,10 @@ def parse(given: Any, *, what: str) -> Descriptor:
         _platform(given.get("platform"), what),
         {str(name): str(value) for name, value in annotations.items()},
     )
+
+
+def to_json(given: Descriptor, **more: Any) -> dict[str, Any]:
+    return {"mediaType": given.media_type, "digest": given.digest, "size": given.size, **more}
 
 
 def _platform(given: Any, what: str) -> Platform | None:

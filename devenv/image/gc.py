@@ -65,14 +65,12 @@ def reach(where: paths.Paths, target: descriptor.Descriptor) -> Reach:
         current = pending.pop()
         with contextlib.suppress(errors.ImageError):
             data = store.read(current, what="")
-            if current.media_type in descriptor.INDEXES:
-                inner = [each for each in manifest.parse_index(data, current, what="") if store.has(each)]
-                pending += [each for each in inner if each.hex not in found]
-                found |= {each.hex for each in inner}
-            elif current.media_type in descriptor.MANIFESTS:
-                parsed = manifest.parse(data, current, what="")
-                found |= {parsed.config.hex, *(each.hex for each in parsed.layers)}
-                _, diff_ids, _ = content.parse_config(store.read(parsed.config, what=""), what="")
+            inner = [each for each in manifest.references(data, current, what="") if store.has(each)]
+            pending += [each for each in inner if each.hex not in found and each.media_type in descriptor.DOCUMENTS]
+            found |= {each.hex for each in inner}
+            if current.media_type in descriptor.MANIFESTS:
+                config = manifest.parse(data, current, what="").config
+                _, diff_ids, _ = content.parse_config(store.read(config, what=""), what="")
                 layers |= set(snapshot.chain(diff_ids))
     return Reach(frozenset(found), frozenset(layers))
 

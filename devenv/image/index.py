@@ -67,10 +67,15 @@ class Index:
 
     # -- changing ---------------------------------------------------------------------------------------------
 
-    def put(self, target: descriptor.Descriptor, *, tags: Iterable[str] = (), repositories: Iterable[str] = ()) -> None:
-        """Keep an image, whose blobs are in the store under a lease. A tag that another image had moves."""
+    def put(
+        self, target: descriptor.Descriptor, *, tags: Iterable[str] = (), repositories: Iterable[str] = ()
+    ) -> dict[str, str]:
+        """Keep an image, whose blobs are in the store under a lease. Tags that moved, with the digests they had."""
         with self._changing() as database:
-            _insert(database, names.Stored(target, tuple(tags), tuple(repositories), time.time()))
+            before = {tag: image.target.digest for image in _images(database) for tag in image.tags}
+            wanted = tuple(tags)
+            _insert(database, names.Stored(target, wanted, tuple(repositories), time.time()))
+            return {tag: before[tag] for tag in wanted if before.get(tag, target.digest) != target.digest}
 
     def untag(self, tag: str) -> names.Stored | None:
         """What had it, as it was. The image itself stays."""

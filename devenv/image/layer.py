@@ -23,6 +23,7 @@ CHUNK = 256 << 10  # larger ones fall out of the processor's cache
 AHEAD = 8  # chunks that may wait
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+MAGIC_SIZE = 6
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
 ANY = ""  # a diff_id that nobody knows: an archive's, whose parts are verified
 ZSTD_WINDOW = 27  # log2: what `zstd -d` allows without being asked for more
@@ -142,6 +143,10 @@ class Stream:
             raise LayerError(f"expands to more than {self._limits.size} bytes")
         if total > self._limits.free_size and total > read * self._limits.ratio:
             raise LayerError(f"expands to more than {self._limits.ratio} times its size")
+
+
+def is_compressed(head: bytes) -> bool:
+    return head.startswith((GZIP, ZSTD, *_OTHERS))
 
 
 def _decompress(file: _Hashed) -> Iterator[bytes]:

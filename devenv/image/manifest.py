@@ -18,6 +18,10 @@ ENTRY_LIMIT = 10_000
 Read = Callable[[descriptor.Descriptor], bytes]  # verified
 
 
+class NoPlatform(errors.ImageError):
+    """An index has images, and none for the machine that was asked for."""
+
+
 class Manifest(NamedTuple):
     config: descriptor.Descriptor
     layers: tuple[descriptor.Descriptor, ...]  # the lowest first
@@ -48,6 +52,18 @@ def parse(data: bytes, target: descriptor.Descriptor, *, what: str) -> Manifest:
     for layer in found:
         descriptor.check_layer(layer, what=where)
     return Manifest(config, tuple(found))
+
+
+def references(data: bytes, target: descriptor.Descriptor, *, what: str) -> list[descriptor.Descriptor]:
+    """Everything that a manifest or an index points at, be it an image's or an attestation's."""
+    if target.media_type in descriptor.INDEXES:
+        return parse_index(data, target, what=what)
+    given = _load(data, target, what=what)
+    where = f"{what}: manifest {target.digest}"
+    layers = given.get("layers") or []
+    if not isinstance(layers, list) or len(layers) > ENTRY_LIMIT:
+        raise errors.ImageError(f"{where} has no list `layers` of a reasonable length")
+    return [descriptor.parse(each, what=where) for each in [given.get("config"), *layers]]
 
 
 def parse_index(data: bytes, target: descriptor.Descriptor, *, what: str) -> list[descriptor.Descriptor]:
@@ -97,10 +113,10 @@ def assemble(
     return content.assemble(config, layers, what=what)
 
 
-def _no_platform(candidates: Sequence[descriptor.Descriptor], machine: str | None, what: str) -> errors.ImageError:
+def _no_platform(candidates: Sequence[descriptor.Descriptor], machine: str | None, what: str) -> NoPlatform:
     offered = sorted({str(each.platform) for each in candidates if each.platform})
     name, _ = platform.architecture(machine)
-    return errors.ImageError(f"{what}: there is no image for linux/{name}", hint=f"it has {', '.join(offered)}")
+    return NoPlatform(f"{what}: there is no image for linux/{name}", hint=f"it has {', '.join(offered)}")
 
 
 def _load(data: bytes, target: descriptor.Descriptor, *, what: str) -> Mapping[str, Any]:

@@ -96,5 +96,5 @@ def _documents(store: blobs.BlobStore) -> Iterable[tuple[descriptor.Descriptor, 
                 kind = given.get("mediaType")
                 if kind is None:  # the OCI's may leave it out
                     kind = descriptor.OCI_INDEX if "manifests" in given else descriptor.OCI_MANIFEST
-                if kind in descriptor.MANIFESTS | descriptor.INDEXES:
+                if kind in descriptor.DOCUMENTS:
                     yield descriptor.Descriptor(kind, f"sha256:{entry.name}", len(data)), status

@@ -9,37 +9,37 @@ Every blob is verified against the digest and the size that led to it.
 
 from __future__ import annotations
 
-import os
-
 from devenv import errors
-from devenv.image import blobs, content, descriptor, manifest, source
+from devenv.image import blobs, content, descriptor, files, manifest, reference, source
 
 
 class Layout:
-    def __init__(self, folder: str, *, what: str) -> None:
-        self._folder = folder
+    def __init__(self, found: files.Files, *, what: str) -> None:
+        self._files = found
         self._what = what
 
     def find(self, *, name: str = "", digest: str = "") -> content.Content:
         """The image called ``name``, or with that manifest, or the only one, for this machine's platform."""
+        chosen = self._select(self.entries(), name=name, digest=digest)
+        found = manifest.find(chosen, self.read, what=self._what).manifest
+        return manifest.assemble(found, self.read(found.config), self.source, verify=True, what=self._what)
+
+    def entries(self) -> list[descriptor.Descriptor]:
         self._check_version()
-        data = content.read_file(f"{self._folder}/index.json", what=self._what)
+        data = self._files.read("index.json", what=self._what)
         index = content.parse_json(data, what=f"{self._what}: index.json")
-        entries = manifest.entries(index, what=f"{self._what}: index.json")
-        chosen = self._select(entries, name=name, digest=digest)
-        found = manifest.find(chosen, self._read, what=self._what).manifest
-        return manifest.assemble(found, self._read(found.config), self._source, verify=True, what=self._what)
+        return manifest.entries(index, what=f"{self._what}: index.json")
 
     # -- choosing ---------------------------------------------------------------------------------------------
 
     def _check_version(self) -> None:
-        path = f"{self._folder}/oci-layout"
-        if not os.path.isfile(path):
+        where = self._files.where
+        if not self._files.has("oci-layout"):
             raise errors.ImageError(
-                f"{self._what}: `{self._folder}` is not an OCI image layout: it has no file `oci-layout`",
-                hint=f"make one: skopeo copy docker://docker.io/library/NAME:TAG oci:{self._folder}",
+                f"{self._what}: `{where}` is not an OCI image layout: it has no file `oci-layout`",
+                hint=f"make one: skopeo copy docker://docker.io/library/NAME:TAG oci:{where}",
             )
-        given = content.parse_json(content.read_file(path, what=self._what), what=f"{self._what}: oci-layout")
+        given = content.parse_json(self._files.read("oci-layout", what=self._what), what=f"{self._what}: oci-layout")
         version = str(given.get("imageLayoutVersion", ""))
         if not version.startswith("1."):
             raise errors.ImageError(f"{self._what}: the image layout version `{version}` is not known")
@@ -48,7 +48,7 @@ class Layout:
         if digest:
             found = [entry for entry in entries if entry.digest == digest]
         elif name:
-            found = [entry for entry in entries if entry.has_name(name)]
+            found = [entry for entry in entries if entry.has_name(name)] or _called(entries, name)
         elif len({entry.name for entry in entries}) <= 1:
             found = entries
         else:
@@ -57,19 +57,44 @@ class Layout:
             return found
         names = sorted({entry.name for entry in entries if entry.name})
         if not entries:
-            raise errors.ImageError(f"{self._what}: there is no image in `{self._folder}`")
-        wanted = f"`{name or digest}` is not in `{self._folder}`" if name or digest else "it holds several images"
+            raise errors.ImageError(f"{self._what}: there is no image in `{self._files.where}`")
+        wanted = f"`{name or digest}` is not in `{self._files.where}`" if name or digest else "it holds several images"
         hint = "it has " + ", ".join(f"`{each}`" for each in names[:20]) if names else "its images have no names"
         raise errors.ImageError(f"{self._what}: {wanted}", hint=hint)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
-    def _source(self, wanted: descriptor.Descriptor) -> source.File:
-        return source.File(f"{self._folder}/blobs/sha256/{wanted.hex}")
+    def has(self, wanted: descriptor.Descriptor) -> bool:
+        return self._files.has(f"blobs/sha256/{wanted.hex}")
 
-    def _read(self, wanted: descriptor.Descriptor) -> bytes:
+    def source(self, wanted: descriptor.Descriptor) -> source.Source:
+        return self._files.source(f"blobs/sha256/{wanted.hex}")
+
+    def read(self, wanted: descriptor.Descriptor) -> bytes:
+        """A manifest, an index or a config, verified."""
         if wanted.size > descriptor.JSON_LIMIT:
             raise errors.ImageError(f"{self._what}: {wanted.digest} is larger than {descriptor.JSON_LIMIT} bytes")
-        data = content.read_file(self._source(wanted).path, what=self._what)
+        data = self._files.read(f"blobs/sha256/{wanted.hex}", what=self._what)
         blobs.check(data, wanted, what=self._what)
         return data
+
+
+def full_name(entry: descriptor.Descriptor) -> str:
+    """Its whole reference, if its annotations say more than a bare tag; else ""."""
+    name = entry.name
+    if not set(name) & {":", "/"}:
+        return ""
+    try:
+        parsed = reference.parse(name)
+    except errors.ImageError:
+        return ""
+    return str(parsed) if parsed.transport is reference.Transport.REGISTRY and parsed.tag else ""
+
+
+def _called(entries: list[descriptor.Descriptor], name: str) -> list[descriptor.Descriptor]:
+    """Those that mean the same by another spelling."""
+    try:
+        wanted = str(reference.parse(name))
+    except errors.ImageError:
+        return []
+    return [entry for entry in entries if full_name(entry) == wanted]

@@ -50,3 +50,33 @@ class File(NamedTuple):
     def open(self) -> FileReader:
         # Nothing but a regular file is read, and none of the others may make us wait for it.
         return FileReader(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
+
+
+class SliceReader:
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self._fd = fd
+        self._offset = offset
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        data = os.pread(self._fd, min(size, self._left), self._offset)
+        self._offset += len(data)
+        self._left -= len(data)
+        return data
+
+    def interrupt(self) -> None:
+        """A regular file never makes its reader wait."""
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Slice(NamedTuple):
+    """A part of a file that is known to be a regular one."""
+
+    path: str
+    offset: int
+    size: int
+
+    def open(self) -> SliceReader:
+        return SliceReader(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), self.offset, self.size)

@@ -24,6 +24,8 @@ from devenv.image import (
     blobs,
     content,
     descriptor,
+    docker_archive,
+    files,
     gc,
     host,
     index,
@@ -76,6 +78,13 @@ class ImageStore:
                 self._held = lease.Lease(self._where)
             return self._held
 
+    def close(self) -> None:
+        """Let go what was handed out: from now on it may be collected."""
+        with self._guard:
+            if self._held is not None:
+                self._held.release()
+                self._held = None
+
     def _kept(self, image: Image) -> Image:
         self.held.add(*records.chain_ids(image))
         return image
@@ -124,11 +133,17 @@ class ImageStore:
         return dataclasses.replace(record.image, reference=text)
 
     def _prepare(self, text: str, wanted: reference.Reference, path: str) -> Image:
+        what = f"image `{text}`"
         if wanted.transport is reference.Transport.OCI:
-            found = oci_layout.Layout(path, what=f"image `{text}`").find(name=wanted.name, digest=wanted.digest)
-            return self._unpacked(text, found)
-        with archive.opened(self._where, path, wanted.transport, what=f"image `{text}`") as opened:
-            return self._unpacked(text, opened.find(name=wanted.name, digest=wanted.digest))
+            layout = oci_layout.Layout(files.Folder(path), what=what)
+            return self._unpacked(text, layout.find(name=wanted.name, digest=wanted.digest))
+        with archive.opened(self._where, path, what=what) as opened:
+            found: oci_layout.Layout | docker_archive.DockerArchive
+            if archive.is_layout(opened, wanted.transport):
+                found = oci_layout.Layout(opened, what=what)
+            else:
+                found = docker_archive.DockerArchive(opened, what=what)
+            return self._unpacked(text, found.find(name=wanted.name, digest=wanted.digest))
 
     def _unpacked(self, text: str, found: content.Content) -> Image:
         if not found.layers:

@@ -7,6 +7,7 @@ skipped, as Docker skips them. Numbers that make no sense, bad checksums and tru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -85,11 +86,43 @@ class Source:
         return True
 
 
+class FileSource:
+    """The same of a regular file that need not be read to be skipped."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._end = os.fstat(fd).st_size
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._fd, size, self.position)
+        self.position += len(data)
+        return data
+
+    def pass_on(self, size: int, write: Callable[[memoryview], int]) -> None:
+        while size:
+            view = memoryview(os.pread(self._fd, min(size, 1 << 18), self.position))
+            if not view:
+                raise TarError("it ends in the middle of a file")
+            done = write(view)
+            self.position += done
+            size -= done
+
+    def skip(self, size: int) -> None:
+        if self.position + size > self._end:
+            raise TarError("it ends in the middle of a file")
+        self.position += size
+
+    def rest(self) -> Iterator[memoryview]:
+        while data := self.read(1 << 18):
+            yield memoryview(data)
+
+
 class Reader:
     """Iterate, and call ``copy`` before the next entry to get the content of the current one."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._source = Source(chunks)
+    def __init__(self, source: Source | FileSource) -> None:
+        self._source = source
         self._left = 0  # content of the current entry not read yet
         self._padding = 0
 

@@ -73,7 +73,7 @@ class Unpacker:
     def run(self, chunks: Iterator[bytes]) -> None:
         """Raises ``UnpackError``, ``TarError``, ``LayerError`` or ``OSError``."""
         self._start()
-        reader = tar.Reader(chunks)
+        reader = tar.Reader(tar.Source(chunks))
         for entry in reader:
             self.entries += 1
             self.size += entry.size

@@ -41,8 +41,7 @@ def test_what_is_shared_stays(images: image_store.ImageStore, where: paths.Paths
     second = images.resolve("x:2", base="/")
     first = images.resolve("x:1", base="/")
     assert second.lower[1:] == first.lower[1:]
-    images.held.release()
-    images._held = None
+    images.close()
     assert gc.collect(where) == gc.Collected()
     images.index.remove(one.digest)
     found = gc.collect(where)
@@ -71,7 +70,7 @@ def test_what_a_process_uses_stays_as_long_as_it_lives(
     target = stored.put(images, where, tmp_path / "1", layers=[BASE], tags=[f"{NAME}:1"])
     if remembered:
         images.resolve("x:1", base="/")
-        images.held.release()
+        images.close()
     program = (
         "import sys; from devenv.image import store; from devenv.util import paths\n"
         "images = store.ImageStore(paths.Paths(sys.argv[1], sys.argv[1])); images.resolve('x:1', base='/')\n"
@@ -94,7 +93,7 @@ def test_what_containers_are_mounted_from_stays(
 ) -> None:
     target = stored.put(images, where, tmp_path / "1", layers=[BASE], tags=[f"{NAME}:1"])
     image = images.resolve("x:1", base="/")
-    images.held.release()
+    images.close()
     images.index.remove(target.digest)
     os.makedirs(f"{where.data}/containers/abc")
     config = json.dumps({"annotations": {"layout": json.dumps({"lower": image.lower})}})
@@ -111,7 +110,7 @@ def test_layers_of_a_layout_stay_while_it_is_there(
 ) -> None:
     ocilayout.write_layout(tmp_path / "l", layers=[BASE])
     image = images.resolve("oci:l", base=str(tmp_path))
-    images.held.release()
+    images.close()
     assert gc.collect(where) == gc.Collected()
     os.unlink(tmp_path / "l/index.json")
     assert gc.collect(where).layers == 1
@@ -142,7 +141,7 @@ def test_host_skeletons_that_are_out_of_date(where: paths.Paths, images: image_s
     old = f"host-{'0' * 24}"
     os.makedirs(f"{where.data}/layers/{old}/fs")
     image = images.resolve("host:", base="/")
-    images.held.release()
+    images.close()
     assert gc.collect(where).layers == 1
     assert there(where, "layers") == set(records.chain_ids(image))
 

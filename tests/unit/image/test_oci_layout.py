@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from devenv import errors
-from devenv.image import content, descriptor, oci_layout
+from devenv.image import content, descriptor, files, oci_layout
 from tests import ocilayout
 
 NAME = "org.opencontainers.image.ref.name"
@@ -23,7 +23,7 @@ def writer(tmp_path: pathlib.Path) -> ocilayout.Writer:
 
 
 def find(writer: ocilayout.Writer, **wanted: str) -> content.Content:
-    return oci_layout.Layout(str(writer.path), what="image `x`").find(**wanted)
+    return oci_layout.Layout(files.Folder(str(writer.path)), what="image `x`").find(**wanted)
 
 
 def named(name: str) -> dict[str, Any]:
