@@ -6,7 +6,7 @@ import os
 import sys
 
 from devenv.linux import sealed
-from devenv.supervisor import launch
+from devenv.supervisor import engine
 from devenv.util import identity, paths
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     where = paths.Paths(*sys.argv[4:6])
     os.environ["DEVENV_DATA_HOME"], os.environ["DEVENV_RUNTIME_DIR"] = where
     null = os.open("/dev/null", os.O_RDONLY)
-    launch.detach(f"{where.project_run(project.id)}/supervisor.log", keep=null)
+    engine.detach(f"{where.project_run(project.id)}/supervisor.log", keep=null)
     from devenv.supervisor import zygote
 
     zygote.main(project, where, ready=None)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from devenv import errors
 from devenv.reconcile import loop as loop_module
-from devenv.supervisor import launch, operations, protocol
+from devenv.supervisor import engine, operations, protocol
 from devenv.util import folders, identity, lock, paths, sockets
 
 Send = Callable[[dict[str, Any]], None]
@@ -33,7 +33,7 @@ def main(project: identity.Project, where: paths.Paths, *, ready: int | None, zy
     if held is None:
         # Another supervisor lives, so this one is not needed, and neither is the parent that forked it.
         if ready is not None:
-            launch.tell(ready, {"ok": True})
+            engine.tell(ready, {"ok": True})
         os._exit(0)
     server = Server(project, where, zygote=zygote)
     try:
@@ -43,7 +43,7 @@ def main(project: identity.Project, where: paths.Paths, *, ready: int | None, zy
 
         traceback.print_exc()
         if ready is not None:
-            launch.tell(ready, {"error": protocol.error_to_json(exc)})
+            engine.tell(ready, {"error": protocol.error_to_json(exc)})
         code = 1
     sys.stderr.flush()
     # Threads may still wait for a mechanism; nothing they hold is lost.
@@ -57,7 +57,7 @@ class Server:
         self._zygote = zygote
         self._folder = where.project_run(project.id)
         self._subscribers: set[Send] = set()
-        respawn = launch.argv(project, where)
+        respawn = engine.argv(project, where)
         self._loop = loop_module.Loop(project, where, publish=self._publish, respawn=respawn)
         self._operations = operations.Operations(self._loop)
         self._requests: set[asyncio.Task[None]] = set()
@@ -76,7 +76,7 @@ class Server:
         events.add_reader(self._zygote, self._zygote_died)
         if ready is not None:
             self._expected = True
-            launch.tell(ready, {"ok": True})
+            engine.tell(ready, {"ok": True})
         await self._loop.start()
         self._looked = True
         recovery = self._operations.open()
@@ -153,7 +153,7 @@ class Server:
         if not self._looked or self._requests - {asyncio.current_task()}:
             return
         if self._zygote_gone:
-            argv = launch.argv(self._project, self._where)
+            argv = engine.argv(self._project, self._where)
             # The lock and the sockets close by themselves; containers and the monitor are other processes.
             os.execv(argv[0], argv)
         if self._loop.has_nothing_to_supervise():

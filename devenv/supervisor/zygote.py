@@ -33,7 +33,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from devenv import errors
-from devenv.supervisor import launch, protocol
+from devenv.supervisor import engine, protocol
 from devenv.util import identity, lock, paths, sockets
 
 _REQUEST_LIMIT = 4 * 1024 * 1024  # arguments and environment; the kernel's own limit is ARG_MAX, 2 MiB
@@ -48,9 +48,9 @@ def main(project: identity.Project, where: paths.Paths, *, ready: int | None) ->
     deadline = time.monotonic() + _LEAVING
     while held is None:
         # Somebody was faster, as the monitor may be, and serves us as well; or one is just about to leave.
-        if launch.answers(project, where):
+        if engine.answers(project, where):
             if ready is not None:
-                launch.tell(ready, {"ok": True})
+                engine.tell(ready, {"ok": True})
             os._exit(0)
         if time.monotonic() > deadline:
             raise errors.SupervisorError(
@@ -74,7 +74,7 @@ class _Zygote:
         self._project = project
         self._where = where
         self._held = held
-        self._engine = launch.register_engine(where)
+        self._engine = engine.register_engine(where)
         self._folder = where.project_run(project.id)
         self._workers: dict[int, socket.socket] = {}
         self._supervisor = 0
