@@ -54,6 +54,7 @@ class Unpacker:
         self._root = _Folder(os.open(root, _FOLDER & ~os.O_PATH | os.O_RDONLY), ())
         self._owner = (os.geteuid(), os.getegid())
         self._opened: dict[bytes, _Folder] = {}  # by path as written
+        self._last: tuple[Parts | None, _Folder] = (None, self._root)  # what most entries ask for again
         self._whiteouts: set[Parts] = set()
         self._opaque_folders: set[Parts] = set()
         self._times: dict[Parts, int] = {}  # of folders: set last, since filling one changes it
@@ -98,23 +99,30 @@ class Unpacker:
         if not parts:
             self._top(entry)
             return
+        if WHITEOUT in entry.name and self._hides(parts, entry):
+            return
+        parents = parts[:-1]
+        if parents != self._last[0]:
+            self._last = parents, self._folder(parents)
+        _MAKERS[entry.kind](self, self._last[1], parts[-1], entry, reader)
+
+    def _hides(self, parts: Parts, entry: tar.Entry) -> bool:
+        """Whether the entry says what is hidden, rather than being something itself."""
         name = parts[-1]
         if name == OPAQUE:
             self._mark_opaque(self._folder(parts[:-1]))
-            return
+            return True
         if any(part.startswith(AUFS) for part in parts):
-            return
-        for part in parts[:-1]:
-            if part.startswith(WHITEOUT):
-                raise UnpackError("it lies in a whiteout")
-        folder = self._folder(parts[:-1])
-        if name.startswith(WHITEOUT):
-            hidden = name[len(WHITEOUT) :]
-            if hidden in {b"", b".", b".."} or entry.kind == tar.FOLDER:
-                raise UnpackError("it is a whiteout of nothing")
-            self._whiteout(folder, hidden)
-            return
-        _MAKERS[entry.kind](self, folder, name, entry, reader)
+            return True
+        if any(part.startswith(WHITEOUT) for part in parts[:-1]):
+            raise UnpackError("it lies in a whiteout")
+        if not name.startswith(WHITEOUT):
+            return False
+        hidden = name[len(WHITEOUT) :]
+        if hidden in {b"", b".", b".."} or entry.kind == tar.FOLDER:
+            raise UnpackError("it is a whiteout of nothing")
+        self._whiteout(self._folder(parts[:-1]), hidden)
+        return True
 
     def _start(self) -> None:
         """The root looks as it did below until the stream says otherwise."""
@@ -402,6 +410,7 @@ class Unpacker:
             else:
                 os.close(folder.fd)
         self._opened = kept
+        self._last = (None, self._root)
 
     # -- owners and attributes --------------------------------------------------------------------------------
 
@@ -456,10 +465,12 @@ _MAKERS = {
 
 
 def _split(name: bytes) -> Parts:
-    parts = tuple(part for part in name.split(b"/") if part not in {b"", b"."})
+    parts = name.split(b"/")
+    if b"" in parts or b"." in parts:
+        parts = [part for part in parts if part not in {b"", b"."}]
     if b".." in parts:
         raise UnpackError("it leads out of the layer")
-    return parts
+    return tuple(parts)
 
 
 def _by_descriptor(folder: _Folder, name: bytes) -> bytes:
