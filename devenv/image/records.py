@@ -17,7 +17,7 @@ from devenv.image import config as image_config
 from devenv.image import image as image_module
 from devenv.util import fs, paths
 
-VERSION = 2
+VERSION = 3
 USED_SECONDS = 3600.0
 
 State = list[int]
@@ -27,6 +27,7 @@ class Record(NamedTuple):
     image: image_module.Image
     origin: str  # the file that changes when the image does
     state: State | None
+    boot: str  # in which it was looked at: what is on the disk may not have survived to the next one
     target: str  # the digest in the store's index, "" for what lies elsewhere
 
 
@@ -51,6 +52,7 @@ def save(where: paths.Paths, key: str, record: Record) -> None:
         "version": VERSION,
         "origin": record.origin,
         "state": record.state,
+        "boot": record.boot,
         "target": record.target,
         "reference": image.reference,
         "digest": image.digest,
@@ -121,6 +123,6 @@ def _read(path: str) -> Record | None:
             lower=tuple(value["lower"]),
             notes=tuple(value["notes"]),
         )
-        return Record(image, value["origin"], value["state"], value["target"])
+        return Record(image, value["origin"], value["state"], value["boot"], value["target"])
     except (KeyError, TypeError, AttributeError):
         return None

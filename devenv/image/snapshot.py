@@ -5,6 +5,10 @@
     <data>/stage/<chain-id>/                being unpacked; renamed when whole and verified
     <data>/stage/<chain-id>.lock            held by whoever does; gone afterwards
 
+Unpacking syncs nothing: that would cost more than all the rest. Instead a layer names the boot it was unpacked in,
+until ``settle`` has synced the filesystem, once for all layers of an image. One that was not settled before the machine
+went down may lack anything, so after another boot it is unpacked again.
+
 A layer goes by its chain id (OCI image specification, "Layer ChainID"), not by its own: what its stream leaves out (the
 modes of parent folders, where links lead) comes from the layers below, so the same stream may unpack differently.
 """
@@ -13,9 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -31,6 +36,7 @@ class Snapshot(NamedTuple):
     notes: tuple[str, ...]
     empty: bool
     hides_all: bool  # nothing below shows through
+    settled: bool  # survives a power cut
 
 
 def opaque_attribute() -> str:
@@ -76,9 +82,36 @@ def visible(snapshots: list[Snapshot]) -> tuple[str, ...]:
 def load(where: paths.Paths, chain_id: str) -> Snapshot | None:
     folder = f"{where.data}/layers/{chain_id}"
     record: Any = fs.read_json(f"{folder}/layer.json")
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or record.get("boot") not in {None, boot_id()}:
         return None
-    return Snapshot(chain_id, f"{folder}/fs", tuple(record["notes"]), record["empty"], record["hides_all"])
+    settled = record.get("boot") is None
+    return Snapshot(chain_id, f"{folder}/fs", tuple(record["notes"]), record["empty"], record["hides_all"], settled)
+
+
+def settle(where: paths.Paths, snapshots: Iterable[Snapshot]) -> None:
+    """Make them survive a power cut. Takes as long as the disk needs for what was written."""
+    waiting = [each for each in snapshots if not each.settled]
+    if not waiting:
+        return
+    from devenv.linux import syncfs
+
+    with contextlib.suppress(OSError):  # a layer that was collected meanwhile needs nothing
+        folder = os.open(f"{where.data}/layers", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs.syncfs(folder)
+        finally:
+            os.close(folder)
+        for each in waiting:
+            path = f"{where.data}/layers/{each.chain_id}/layer.json"
+            record = fs.read_json(path)
+            if isinstance(record, dict) and record.pop("boot", None) == boot_id():
+                fs.write_json(path, record)
+
+
+@functools.cache
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def size(folder: str) -> int:
@@ -127,6 +160,7 @@ def _unpack(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: 
         os.makedirs(f"{stage}/fs", mode=0o700)
         record = _fill(f"{stage}/fs", wanted, lower=lower)
         fs.write_json(f"{stage}/layer.json", record)
+        _discard(where, chain_id)
         os.rename(stage, f"{where.data}/layers/{chain_id}")
     except (tar.TarError, unpack.UnpackError) as exc:
         raise errors.ImageError(f"image `{what}`: {name} is refused: {exc}") from exc
@@ -142,6 +176,15 @@ def _unpack(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: 
             tree.remove(stage)
 
 
+def _discard(where: paths.Paths, chain_id: str) -> None:
+    """What a power cut or somebody's hand left of a layer."""
+    trash = f"{where.data}/trash/{chain_id}.{os.urandom(4).hex()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.makedirs(f"{where.data}/trash", mode=0o700, exist_ok=True)
+        os.rename(f"{where.data}/layers/{chain_id}", trash)
+        tree.remove(trash)
+
+
 def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> dict[str, Any]:
     opaque = opaque_attribute()
     unpacker = unpack.Unpacker(root, below.Below(lower, opaque=opaque), opaque=opaque)
@@ -150,6 +193,7 @@ def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> dict[s
         notes = [f"{text} ({count} times)" if count > 1 else text for text, count in sorted(unpacker.notes.items())]
         return {
             "diff_id": wanted.diff_id,
+            "boot": boot_id(),
             "entries": unpacker.entries,
             "size": unpacker.size,
             "notes": notes,

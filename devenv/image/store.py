@@ -54,6 +54,7 @@ class ImageStore:
     def __init__(self, where: paths.Paths) -> None:
         self._where = where
         self._held: lease.Lease | None = None
+        self._settling: list[threading.Thread] = []
         self._guard = threading.Lock()
         self.index = index.Index(where)
         self.blobs = blobs.BlobStore(where)
@@ -80,10 +81,19 @@ class ImageStore:
 
     def close(self) -> None:
         """Let go what was handed out: from now on it may be collected."""
+        for thread in self._settling:
+            thread.join()
         with self._guard:
             if self._held is not None:
                 self._held.release()
                 self._held = None
+
+    def _settle(self, snapshots: list[snapshot.Snapshot]) -> None:
+        """Nobody waits for the disk but the end of the process."""
+        if not all(each.settled for each in snapshots):
+            thread = threading.Thread(target=snapshot.settle, args=(self._where, snapshots), name="settle")
+            self._settling = [each for each in self._settling if each.is_alive()] + [thread]
+            thread.start()
 
     def _kept(self, image: Image) -> Image:
         self.held.add(*records.chain_ids(image))
@@ -107,7 +117,11 @@ class ImageStore:
         image = self._unpacked(
             text, manifest.assemble(chosen, read(chosen.config), self.blobs.source, verify=False, what=what)
         )
-        records.save(self._where, key, records.Record(image, names.path(self._where), state, stored.target.digest))
+        records.save(
+            self._where,
+            key,
+            records.Record(image, names.path(self._where), state, snapshot.boot_id(), stored.target.digest),
+        )
         return image
 
     def _from_disk(self, text: str, wanted: reference.Reference, base: str) -> Image:
@@ -119,12 +133,12 @@ class ImageStore:
         if found := self._current(key, state, text):
             return found
         image = self._prepare(text, wanted, path)
-        records.save(self._where, key, records.Record(image, origin, state, ""))
+        records.save(self._where, key, records.Record(image, origin, state, snapshot.boot_id(), ""))
         return image
 
     def _current(self, key: str, state: records.State | None, text: str) -> Image | None:
         record = records.load(self._where, key)
-        if record is None or state is None or record.state != state:
+        if record is None or state is None or record.state != state or record.boot != snapshot.boot_id():
             return None
         self._kept(record.image)
         if not records.is_whole(record):
@@ -149,6 +163,7 @@ class ImageStore:
         if not found.layers:
             raise errors.ImageError(f"image `{text}` has no layers: there is nothing to run in it")
         snapshots = snapshot.prepare(self._where, found, held=self.held, what=text)
+        self._settle(snapshots)
         notes = [*found.notes, *(note for each in snapshots for note in each.notes)]
         return Image(
             reference=text,
