@@ -7,12 +7,15 @@ the stream expands to, and so is what it may expand to.
 
 from __future__ import annotations
 
+import bz2
+import functools
 import hashlib
 import importlib
+import lzma
 import queue
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -24,8 +27,13 @@ AHEAD = 8  # chunks that may wait
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 MAGIC_SIZE = 6
-_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x04\x22\x4d\x18": "lz4"}
+BZIP2, XZ = (
+    b"BZh",
+    b"\xfd7zXZ\x00",
+)  # not for layers by the OCI's letter, but Docker takes them, and old archives have them
+_OTHERS = {b"\x04\x22\x4d\x18": "lz4", b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
 ANY = ""  # a diff_id that nobody knows: an archive's, whose parts are verified
+XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB
 ZSTD_WINDOW = 27  # log2: what `zstd -d` allows without being asked for more
 
 
@@ -146,19 +154,30 @@ class Stream:
 
 
 def is_compressed(head: bytes) -> bool:
-    return head.startswith((GZIP, ZSTD, *_OTHERS))
+    return head.startswith((GZIP, ZSTD, BZIP2, XZ, *_OTHERS))
 
 
 def _decompress(file: _Hashed) -> Iterator[bytes]:
-    head = file.read(CHUNK)
+    head = _at_least(file, b"", MAGIC_SIZE)
     if head.startswith(GZIP):
         return _gunzip(file, head)
     if head.startswith(ZSTD):
         return _unzstd(file, head)
+    if head.startswith(BZIP2):
+        return _expand(file, head, bz2.BZ2Decompressor, "bzip2")
+    if head.startswith(XZ):
+        return _expand(file, head, functools.partial(lzma.LZMADecompressor, memlimit=XZ_MEMORY), "xz")
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             raise LayerError(f"is compressed with {name}, which image layers must not be")
     return _plain(file, head)
+
+
+def _at_least(file: _Hashed, data: bytes, size: int) -> bytes:
+    """What follows a download comes in whatever pieces the network makes."""
+    while len(data) < size and (more := file.read(CHUNK)):
+        data += more
+    return data
 
 
 def _plain(file: _Hashed, data: bytes) -> Iterator[bytes]:
@@ -187,11 +206,9 @@ def _gunzip(file: _Hashed, data: bytes) -> Iterator[bytes]:
         data = inflater.unconsumed_tail
         if inflater.eof:
             # gzip members may follow each other (RFC 1952); zeros are padding of tapes.
-            data = inflater.unused_data or file.read(CHUNK)
+            data = _at_least(file, inflater.unused_data, len(GZIP))
             if not data.strip(b"\0"):
                 return
-            if len(data) < 2:
-                data += file.read(CHUNK)
             if not data.startswith(GZIP):
                 raise LayerError("has something else behind its gzip stream")
             inflater = _inflater()
@@ -199,6 +216,27 @@ def _gunzip(file: _Hashed, data: bytes) -> Iterator[bytes]:
             data = file.read(CHUNK)
             if not data and not out:
                 raise LayerError("is a truncated gzip stream")
+
+
+def _expand(file: _Hashed, data: bytes, make: Callable[[], Any], name: str) -> Iterator[bytes]:
+    decompressor = make()
+    while True:
+        try:
+            out = decompressor.decompress(data, CHUNK)
+        except (OSError, ValueError, lzma.LZMAError) as exc:
+            raise LayerError(f"is broken {name}: {exc}") from exc
+        if out:
+            yield out
+        data = b""
+        if decompressor.eof:
+            data = _at_least(file, decompressor.unused_data, 1)
+            if not data.strip(b"\0"):
+                return
+            decompressor = make()
+        elif decompressor.needs_input:
+            data = file.read(CHUNK)
+            if not data:
+                raise LayerError(f"is a truncated {name} stream")
 
 
 class _Prefixed:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import os
 import pathlib
 import threading
 import zlib
+from collections.abc import Callable
 
 import pytest
+import zstandard
 
 from devenv import errors
 from devenv.image import content, layer, source
@@ -39,8 +43,26 @@ def read(given: content.Layer, limits: layer.Limits = layer.LIMITS) -> bytes:
         gzip.compress(PLAIN[:5]) + gzip.compress(PLAIN[5:]),
         gzip.compress(PLAIN) + b"\0" * 1000,
         gzip.compress(PLAIN) + gzip.compress(b""),
+        zstandard.compress(PLAIN),
+        zstandard.compress(PLAIN[:5]) + zstandard.compress(PLAIN[5:]),
+        bz2.compress(PLAIN),
+        bz2.compress(PLAIN[:5]) + bz2.compress(PLAIN[5:]) + b"\0" * 10,
+        lzma.compress(PLAIN),
+        lzma.compress(PLAIN[:5]) + lzma.compress(PLAIN[5:]),
     ],
-    ids=["plain", "gzip", "members", "padded", "empty member"],
+    ids=[
+        "plain",
+        "gzip",
+        "members",
+        "padded",
+        "empty member",
+        "zstd",
+        "zstd frames",
+        "bzip2",
+        "bzip2 streams",
+        "xz",
+        "xz streams",
+    ],
 )
 def test_what_is_read(tmp_path: pathlib.Path, data: bytes) -> None:
     assert read(wanted(tmp_path / "l", data)) == PLAIN
@@ -55,6 +77,33 @@ def test_members_at_every_cut_of_a_chunk(tmp_path: pathlib.Path, monkeypatch: py
         assert read(wanted(tmp_path / "l", data, gzip.decompress(first) + plain)).endswith(plain)
 
 
+class Trickle:
+    """A download that comes byte by byte."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def open(self) -> Trickle:
+        return Trickle(self._data)
+
+    def read(self, size: int, /) -> bytes:
+        self._position += 1
+        return self._data[self._position - 1 : self._position]
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress, bz2.compress, lzma.compress])
+def test_what_comes_in_the_smallest_pieces(compress: Callable[[bytes], bytes]) -> None:
+    plain = os.urandom(100)
+    data = compress(plain) + (compress(plain) if compress is not bytes else b"")
+    got = read(content.Layer(Trickle(data), layer.ANY))
+    assert got == plain * (1 if compress is bytes else 2)
+
+
 def test_an_empty_layer(tmp_path: pathlib.Path) -> None:
     assert read(wanted(tmp_path / "l", b"", b"")) == b""
 
@@ -67,8 +116,18 @@ def test_an_empty_layer(tmp_path: pathlib.Path) -> None:
         (gzip.compress(PLAIN) + b"garbage", "something else behind"),
         (gzip.compress(PLAIN)[:-8] + b"\1" * 8, "broken gzip"),
         (b"\x1f\x8b" + b"x" * 100, "broken gzip"),
-        (b"BZh91AY", "bzip2"),
-        (b"\xfd7zXZ\x00aaaa", "xz"),
+        (b"BZh91AY", "truncated bzip2"),
+        (b"BZh9xxxxxxxxxxx", "broken bzip2"),
+        (bz2.compress(PLAIN)[:-9], "truncated bzip2"),
+        (bz2.compress(PLAIN) + b"garbage", "broken bzip2"),
+        (b"\xfd7zXZ\x00aaaaaaaaaaa", "broken xz"),
+        (lzma.compress(PLAIN)[:-9], "truncated xz"),
+        (lzma.compress(PLAIN) + b"garbage", "truncated xz|broken xz"),
+        (zstandard.compress(PLAIN)[:-9], "truncated zstd|broken zstd|unpacks to"),
+        (zstandard.compress(PLAIN) + b"garbage", "broken zstd|unpacks to"),
+        (layer.ZSTD + b"x" * 100, "broken zstd"),
+        (b"\x04\x22\x4d\x18aaaaaa", "compressed with lz4"),
+        (b"PK\x03\x04aaaaaa", "compressed with zip"),
         (zlib.compress(PLAIN), "unpacks to sha256:"),
     ],
 )
