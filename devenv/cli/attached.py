@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from devenv import errors
 from devenv.cli import bringup, context, inventory, logview, operate, options, report, terminal, watching
 from devenv.cli.display import sink
+from devenv.util import fs
 
 
 class Manner(NamedTuple):
@@ -51,6 +52,7 @@ class _Session:
         self._ids: set[str] = set()
         self._services: list[str] = []
         self._logs: logview.Background | None = None
+        self._reported: set[tuple[str, float | None]] = set()  # container and when it ended
         self._ended: dict[str, int] = {}  # container -> exit code, in the order in which they ended
 
     def run(self) -> int:
@@ -119,8 +121,8 @@ class _Session:
                     self._printer.know([item])
                     logs.follow(item)
                 self._ids.add(item.record.id)
-            self._report_end(message.get("container"), current, logs)
             stopped = [item for item in current if item.has_ended]
+            self._report_ends(message.get("container"), current, logs)
             for item in stopped:
                 self._ended.setdefault(item.record.id, _code(item.exit_code))
             if any(self._aborts(item) for item in stopped):
@@ -129,19 +131,29 @@ class _Session:
                 return False
         return False
 
-    def _report_end(
+    def _report_ends(
         self, event: dict[str, Any] | None, current: list[inventory.Container], logs: logview.Background
     ) -> None:
-        if event is None or event.get("action") != "die":
-            return
+        """Those that have ended, once each; of one that is restarted, only the message tells."""
+        died = event.get("id") if event is not None and event.get("action") == "die" else None
         for item in current:
-            if item.record.id == event.get("id") and self._is_shown(item):
-                again = " (restarting)" if item.state == "restarting" else ""
-                logs.say(item, f"exited with code {_code(event.get('exit_code'))}{again}")
+            ended = item.has_ended and not self._is_old(item)
+            if not self._is_shown(item) or not (ended or item.record.id == died):
+                continue
+            end = (item.record.id, item.finished)
+            if ended and end in self._reported:
+                continue
+            self._reported.add(end)
+            code = event.get("exit_code") if event is not None and item.record.id == died else item.exit_code
+            again = " (restarting)" if item.state == "restarting" else ""
+            logs.say(item, f"exited with code {_code(code)}{_out_of_memory(item)}{again}")
+
+    def _is_old(self, item: inventory.Container) -> bool:
+        """It had ended before, which is not news; that one ended while the others came up is."""
+        return (item.finished or 0.0) < self._began
 
     def _aborts(self, item: inventory.Container) -> bool:
-        # One that had ended before is not news; one that ended while the others came up is.
-        if (item.finished or 0.0) < self._began:
+        if self._is_old(item):
             return False
         return self._manner.abort == "exit" or (self._manner.abort == "failure" and _code(item.exit_code) != 0)
 
@@ -178,6 +190,16 @@ class _Session:
 
 def _code(exit_code: int | None) -> int:
     return 255 if exit_code is None else exit_code
+
+
+def _out_of_memory(item: inventory.Container) -> str:
+    if not item.oom_killed:
+        return ""
+    config = fs.read_json(f"{item.folder}/config.json") or {}
+    limit = config.get("linux", {}).get("resources", {}).get("memory", {}).get("limit")
+    if not limit:
+        return ", out of memory: the machine had none left"
+    return f", out of memory: it may have {limit / (1 << 20):.4g} MiB, `mem_limit` gives it more"
 
 
 @contextlib.contextmanager

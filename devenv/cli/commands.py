@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "scale": Command("scale", "Set how many containers a service has"),
     "port": Command("port", "Print the host port that a service's port is published at"),
     "top": Command("top", "Show the processes of services"),
+    "stats": Command("stats", "Show what containers use of processors, memory, network and disks"),
     "events": Command("events", "Follow what happens to containers"),
     "wait": Command("wait", "Wait until services stop, and print their exit codes"),
     "images": Command("images", "List the images that containers use"),
@@ -59,7 +60,6 @@ MISSING: dict[str, str] = {
     "publish": "",
     "pull": "use an image that is here already: `host:`, `rootfs:DIR` or `oci:DIR`",
     "push": "",
-    "stats": "`devenv top` lists the processes",
     "volumes": "`devenv config --volumes` lists those of the spec",
     "watch": "a bind mount shows edits at once",
 }

@@ -173,3 +173,12 @@ def size(count: float) -> str:
             return f"{count:.3g}{unit}"
         count /= 1000
     return f"{count:.3g}TB"
+
+
+def binary_size(count: float) -> str:
+    """``19.4MiB``, as docker has memory."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.4g}{unit}"
+        count /= 1024
+    return f"{count:.4g}TiB"

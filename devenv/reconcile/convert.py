@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -24,10 +24,11 @@ Service = Mapping[str, Any]
 
 DEFAULT_GRACE = 10.0  # seconds, as Compose says of stop_grace_period
 DEFAULT_SHM = 64 * 1024 * 1024
+# What a fork bomb may take of the machine. Docker sets no limit, podman 2048; `pids_limit: -1` asks for none.
+DEFAULT_PIDS = 4096
 
 # Understood, checked and kept, but without effect on a running container so far.
 NOT_EFFECTIVE = {
-    "blkio_config": "block I/O limits",
     "build": "building images",
     "cgroup_parent": "cgroups are kept below devenv's own",
     "cpu_count": "it is for Windows",
@@ -137,6 +138,31 @@ def healthcheck(service: Service, image: image_config.ImageConfig) -> dict[str, 
     return {**base, "test": list(test)}
 
 
+_THROTTLES = {
+    "device_read_bps": "throttleReadBpsDevice",
+    "device_write_bps": "throttleWriteBpsDevice",
+    "device_read_iops": "throttleReadIOPSDevice",
+    "device_write_iops": "throttleWriteIOPSDevice",
+}
+
+
+def block_io(service: Service, number: Callable[[str], tuple[int, int]]) -> dict[str, Any]:
+    """`blkio_config` in the runtime specification's words. ``number``: of a device's path, its major and minor."""
+    given = service.get("blkio_config") or {}
+
+    def device(entry: Mapping[str, Any], word: str, value: int) -> dict[str, Any]:
+        major, minor = number(str(entry["path"]))
+        return {"major": major, "minor": minor, word: value}
+
+    found: dict[str, Any] = {"weight": int(given["weight"])} if given.get("weight") else {}
+    if given.get("weight_device"):
+        found["weightDevice"] = [device(each, "weight", int(each["weight"])) for each in given["weight_device"]]
+    for name, field in _THROTTLES.items():
+        if given.get(name):
+            found[field] = [device(each, "rate", units.size(each["rate"])) for each in given[name]]
+    return found
+
+
 def resources(service: Service) -> resources_.Resources:
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
@@ -155,6 +181,8 @@ def resources(service: Service) -> resources_.Resources:
         cpu_shares=whole(service.get("cpu_shares")),
         cpuset_cpus=str(service.get("cpuset") or ""),
         pids=whole(pids),
+        # Only whether there is any: the numbers of devices are the machine's.
+        block_io=block_io(service, lambda path: (0, 0)),
     )
 
 

@@ -242,7 +242,9 @@ class Loop:
         container.forget_process()
         self.keep(self._ports.withdraw(container))
         self._settle(container)
-        self._tell(container, "oom" if container.oom_killed else "die")
+        if container.oom_killed:
+            self._tell(container, "oom")
+        self._tell(container, "die")
         self._names.set()
         self.changes.notify()
 

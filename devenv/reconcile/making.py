@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record, usernamespace
@@ -150,7 +153,7 @@ def _options(
         ipc=_namespace(service.get("ipc"), "ipc"),
         uts=_namespace(service.get("uts"), "uts"),
         cgroup=_namespace(service.get("cgroup"), "cgroup"),
-        resources=resources.without(convert.resources(service), _missing_controllers()),
+        resources=limits(service),
         oom_score_adj=convert.whole(service.get("oom_score_adj")),
         devices=tuple(convert.device_list(service)),
         init=bool(service.get("init")),
@@ -160,8 +163,24 @@ def _options(
     )
 
 
-def _missing_controllers() -> list[str]:
-    return [name for name, reason in cgroup.limits_available().items() if reason]
+def limits(service: convert.Service) -> resources.Resources:
+    """As far as this machine can set them."""
+    wanted = convert.resources(service)
+    if wanted.block_io:
+        wanted = wanted._replace(block_io=convert.block_io(service, _device_number))
+    if wanted.pids is None:
+        wanted = wanted._replace(pids=convert.DEFAULT_PIDS)
+    return resources.without(wanted, (name for name, reason in cgroup.limits_available().items() if reason))
+
+
+def _device_number(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError as exc:
+        raise errors.ContainerError(f"`blkio_config` names `{path}`: {exc.strerror}") from exc
+    if not stat.S_ISBLK(found.st_mode):
+        raise errors.ContainerError(f"`blkio_config` names `{path}`, which is no block device")
+    return os.major(found.st_rdev), os.minor(found.st_rdev)
 
 
 def unset_limits(service: convert.Service) -> list[str]:

@@ -26,11 +26,14 @@ from devenv import errors
 from devenv.linux import bpf, namespace
 from devenv.runtime import devicerules, resources
 from devenv.runtime import limits as limits_table
+from devenv.util import fs
 
 _ATTEMPTS = 20
 ROOT = "/sys/fs/cgroup"
 # What `devenv doctor` and its limits speak of; a container gets a cgroup in every hierarchy that is mounted.
 _V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma")
+
+_V1_NAMES = {"io": "blkio"}
 
 
 class Place(NamedTuple):
@@ -67,6 +70,20 @@ def moved() -> None:
 def could_be_handed_over() -> bool:
     """Whether v2 is all there is, controllers of v1 can't be delegated; and where we are isn't ours alone."""
     return not _mounted().keys() - {"", "systemd"} and not _handed_over(place().hierarchies.get("", "/"))
+
+
+def keep(file: str) -> None:
+    """One place for all engines of a project, whichever session each was started from: the first one's."""
+    global _place  # noqa: PLW0603
+    kept = fs.read_json(file)
+    if isinstance(kept, dict):
+        first = Place(kept["version"], kept["hierarchies"], roots=kept["roots"])
+        if all(os.access(folder, os.W_OK) for folder in first.hierarchies.values()):
+            _place = first
+            return
+    if place().version:
+        here = place()
+        fs.write_json(file, {"version": here.version, "hierarchies": here.hierarchies, "roots": dict(here.roots)})
 
 
 def _find() -> Place:
@@ -163,7 +180,9 @@ def limits_available() -> dict[str, str]:
         return dict.fromkeys(resources.CONTROLLERS, here.reason)
     if here.version == 1:
         return {
-            name: "" if name in here.hierarchies else f"the cgroup v1 controller `{name}` is not there"
+            name: ""
+            if _V1_NAMES.get(name, name) in here.hierarchies
+            else f"the cgroup v1 controller `{name}` is not there"
             for name in resources.CONTROLLERS
         }
     try:
@@ -375,17 +394,21 @@ def _inherit_cpuset(base: str, folder: str) -> None:
 
 
 def _write_limit(file: str, value: str) -> None:
+    name = os.path.basename(file)
+    bfq = f"{os.path.dirname(file)}/blkio.bfq.weight"
+    if name == "blkio.weight" and os.path.exists(bfq):
+        file = bfq
     try:
         write(file, value)
     except FileNotFoundError as exc:
         # Accounting of swap may be compiled out or off (`swapaccount=0`): Docker does without, too.
-        if "swap" in os.path.basename(file) or "memsw" in file:
+        if "swap" in name or "memsw" in file:
             return
         raise errors.ContainerError(
-            f"this machine can't limit `{os.path.basename(file)}`", hint="`devenv doctor` shows what it can"
+            f"this machine can't limit `{name}`", hint="`devenv doctor` shows what it can"
         ) from exc
     except OSError as exc:
-        raise errors.ContainerError(f"`{os.path.basename(file)}` can't be set to `{value}`: {exc.strerror}") from exc
+        raise errors.ContainerError(f"`{name}` can't be set to `{value}`: {exc.strerror}") from exc
 
 
 def write(file: str, value: str) -> None:
@@ -416,6 +439,26 @@ def of_process(pid: int) -> list[str]:
                 base, root = mounted[name]
                 found[_join(base, _beneath(root, path))] = None
     return [folder for folder in found if os.path.exists(f"{folder}/cgroup.procs")]
+
+
+def of_container(pid: int, container_id: str) -> dict[str, str]:
+    """Controller -> the container's own folder, by one of its processes, whatever cgroup that has made for itself.
+
+    Needs no ``place``, so it is right for whoever looks. "" is the unified hierarchy, where that is the only one.
+    """
+    mounted = _mounted()
+    found = {}
+    with open(f"/proc/{pid}/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            above, own, _ = path.partition(f"/{container_id}")
+            for name in controllers.split(",") if own else ():
+                if name in mounted:
+                    base, root = mounted[name]
+                    found[name] = _join(base, _beneath(root, above + own))
+    if len(found) > 1:
+        found.pop("", None)
+    return found
 
 
 def join(paths: list[str]) -> None:
@@ -510,6 +553,8 @@ def destroy(path: str) -> None:
     Raises ``OSError`` for one that stays.
     """
     here = place()
+    if pids(path):
+        _kill_at_once(path)
     # Everywhere, first: a process that one hierarchy has frozen doesn't die in any.
     for folder in folders(path):
         for each, _, _ in os.walk(folder):
@@ -532,6 +577,19 @@ def destroy(path: str) -> None:
                 break
     if stays is not None:
         raise stays
+
+
+def _kill_at_once(path: str) -> None:
+    """All of them with none left to fork another, as a fork bomb's would for as long as they are killed in turn."""
+    for folder in folders(path):
+        try:
+            write(f"{folder}/cgroup.kill", "1")  # v2 since Linux 5.14
+            return
+        except OSError:
+            continue
+    with contextlib.suppress(errors.ContainerError, OSError):
+        freeze(path, frozen=True)
+    kill(path, signal.SIGKILL)
 
 
 def _thaw(folder: str) -> None:

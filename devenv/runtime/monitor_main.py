@@ -65,8 +65,9 @@ def run(arguments: list[str], backend: backends.Backend | None = None) -> int:
     os.umask(0o022)
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     if backend is None:
-        from devenv.runtime import backend_runtime
+        from devenv.runtime import backend_runtime, cgroup
 
+        cgroup.keep(f"{options.project_run}/cgroups.json")
         backend = backend_runtime.Runtime()
     listener = sockets.listen(f"{options.project_run}/monitor.sock", kind=protocol.KIND)
     watch = monitor.Monitor(

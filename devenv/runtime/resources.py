@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -18,6 +19,7 @@ class Resources(NamedTuple):
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     pids: int | None = None
+    block_io: Mapping[str, Any] = MappingProxyType({})  # as the specification's blockIO
 
 
 # What has to be there to set a limit: the controller, by the name it has in both cgroup versions (cgroups(7)).
@@ -26,6 +28,7 @@ _CONTROLLERS = {
     "cpu": ("nano_cpus", "cpu_quota", "cpu_period", "cpu_shares"),
     "cpuset": ("cpuset_cpus",),
     "pids": ("pids",),
+    "io": ("block_io",),
 }
 CONTROLLERS = tuple(_CONTROLLERS)
 
@@ -67,6 +70,7 @@ def to_oci(limits: Resources) -> dict[str, Any]:
         ("memory", memory),
         ("cpu", cpu),
         ("pids", {"limit": limits.pids or (None if limits.pids is None else -1)}),
+        ("blockIO", dict(limits.block_io)),
     ):
         given = {key: value for key, value in values.items() if value is not None}
         if given:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from devenv import errors
 from devenv.reconcile import loop as loop_module
+from devenv.runtime import cgroup
 from devenv.supervisor import engine, operations, protocol
 from devenv.util import folders, identity, lock, paths, sockets
 
@@ -56,6 +57,7 @@ class Server:
         self._where = where
         self._zygote = zygote
         self._folder = where.project_run(project.id)
+        cgroup.keep(f"{self._folder}/cgroups.json")
         self._subscribers: set[Send] = set()
         respawn = engine.argv(project, where)
         self._loop = loop_module.Loop(project, where, publish=self._publish, respawn=respawn)

@@ -31,7 +31,22 @@ class World:
         for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root"):
             (self.image / name).mkdir(parents=True)
         shutil.copy(shutil.which("busybox") or "", self.image / "bin" / "busybox")
-        for name in ("sh", "seq", "sleep", "echo", "cat", "true", "yes", "head", "id", "ps", "dd", "kill", "tail"):
+        for name in (
+            "mkdir",
+            "sh",
+            "seq",
+            "sleep",
+            "echo",
+            "cat",
+            "true",
+            "yes",
+            "head",
+            "id",
+            "ps",
+            "dd",
+            "kill",
+            "tail",
+        ):
             (self.image / "bin" / name).symlink_to("busybox")
         (self.image / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
         (self.image / "etc" / "group").write_text("root:x:0:\n")

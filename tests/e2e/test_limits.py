@@ -1,0 +1,104 @@
+"""Limits as the spec names them, and what one hears of a service that goes beyond."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from devenv.runtime import cgroup
+from tests.support import projects, runner
+
+pytestmark = pytest.mark.root
+
+
+def test_out_of_memory_is_told(devenv: runner.Devenv, project: projects.Project) -> None:
+    """Once in every place where one would look; an attached `up` ends as with any other exit."""
+    if cgroup.limits_available()["memory"]:
+        pytest.skip("needs cgroup v1 or v2 with the controller memory")
+    project.write(
+        """
+        services:
+          hog:
+            image: "host:"
+            command: tail /dev/zero
+            mem_limit: 20m
+            memswap_limit: 20m
+            stop_grace_period: 0s
+          other:
+            image: "host:"
+            command: sleep 600
+            stop_grace_period: 0s
+        """
+    )
+    devenv("create")
+    heard: list[str] = []
+    with devenv.start("events", "--json") as events:
+        try:
+            up = devenv("up", "--abort-on-container-exit", code=137)
+            while "die" not in heard:
+                event = json.loads(events.stdout.readline())  # type: ignore[union-attr]
+                heard += [event["action"]] if event["service"] == "hog" else []
+        finally:
+            events.kill()
+    assert heard == ["start", "oom", "die"]
+    assert "exited with code 137, out of memory: it may have 20 MiB, `mem_limit` gives it more" in up.stderr
+    (hog,) = (each for each in devenv.json("ps", "--all") if each["Service"] == "hog")
+    assert (hog["State"], hog["ExitCode"]) == ("exited", 137)
+    assert hog["Status"].endswith(", out of memory")
+    devenv("down")
+
+
+def test_every_limit_reaches_the_kernel(devenv: runner.Devenv, project: projects.Project) -> None:
+    if any(cgroup.limits_available()[name] for name in ("memory", "cpu", "cpuset", "pids")):
+        pytest.skip("needs cgroup v1 or v2 with memory, cpu, cpuset and pids")
+    project.write(
+        """
+        x-service: &service {image: "host:", command: sleep 600, stop_grace_period: 0s}
+        services:
+          limited:
+            <<: *service
+            mem_limit: 64m
+            mem_reservation: 32m
+            cpus: 0.25
+            cpu_shares: 512
+            cpuset: "0"
+            pids_limit: 77
+          deployed:
+            <<: *service
+            deploy: {resources: {limits: {memory: 48m, cpus: "1.5", pids: 66}}}
+          plain:
+            <<: *service
+          boundless:
+            <<: *service
+            pids_limit: -1
+        """
+    )
+    devenv("up", "-d")
+    found = {each["Service"]: _files(devenv, each["ID"]) for each in devenv.json("ps", "--no-trunc")}
+    limited, deployed = found["limited"], found["deployed"]
+    assert [limited("memory.max", "memory.limit_in_bytes"), limited("pids.max")] == [str(64 << 20), "77"]
+    assert limited("memory.low", "memory.soft_limit_in_bytes") == str(32 << 20)
+    assert limited("cpuset.cpus") == "0"
+    assert limited("cpu.max", "cpu.cfs_quota_us").split()[0] == "25000"
+    assert limited("cpu.weight", "cpu.shares") in {"20", "512"}
+    assert [deployed("memory.max", "memory.limit_in_bytes"), deployed("pids.max")] == [str(48 << 20), "66"]
+    assert deployed("cpu.max", "cpu.cfs_quota_us").split()[0] == "150000"
+    # A fork bomb that nobody thought of shall not take the machine along.
+    assert found["plain"]("pids.max") == "4096"
+    assert found["boundless"]("pids.max") == "max"
+    devenv("down")
+
+
+def _files(devenv: runner.Devenv, container_id: str) -> Callable[..., str]:
+    """Reads a container's file, by whichever of its names there is."""
+    pid = json.loads(pathlib.Path(devenv.data, "containers", container_id, "state.json").read_text())["pid"]
+    folders = cgroup.of_container(pid, container_id).values()
+
+    def read(*names: str) -> str:
+        files = [pathlib.Path(folder, name) for name in names for folder in folders]
+        return next(file for file in files if file.exists()).read_text().strip()
+
+    return read
