@@ -6,6 +6,7 @@ cheap (``trials``). A check never raises: what can't be looked at is a warning t
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import re
@@ -18,7 +19,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from devenv.reconcile import trials
-from devenv.runtime import cgroup, delegation, seccomp_rules
+from devenv.runtime import capabilities, cgroup, delegation, fuseoverlay, seccomp_rules
 from devenv.util import paths
 
 
@@ -108,6 +109,13 @@ class Machine:
                 best = Mount(target, rest.split()[0], frozenset(fields.split()[5].split(",")))
         return best
 
+    def capabilities(self) -> int | None:
+        """The caller's permitted set as a mask."""
+        for line in (self.read("/proc/self/status") or "").splitlines():
+            if line.startswith("CapPrm:"):
+                return int(line.split()[1], 16)
+        return None
+
     def existing(self, path: str) -> str:
         """The folder itself, or the nearest one above it that is there."""
         while not os.path.isdir(path) and path != "/":
@@ -118,6 +126,17 @@ class Machine:
         """Bytes and inodes that the caller may still use; -1 inodes where the filesystem has no such limit."""
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize, found.f_favail if found.f_files else -1
+
+
+_NEEDED = (
+    "SYS_ADMIN NET_ADMIN SYS_PTRACE SYS_CHROOT SETUID SETGID SETPCAP SETFCAP CHOWN FOWNER DAC_OVERRIDE FSETID KILL "
+    "MKNOD"
+).split()
+# What compose files, docker and podman call it.
+_MORE_RIGHTS = (
+    "in a container, give it `privileged: true`, or `cap_add: [SYS_ADMIN, NET_ADMIN, SYS_PTRACE]` and "
+    "`security_opt: [seccomp:unconfined]`"
+)
 
 
 def _install(machine: Machine, **names: str) -> str:
@@ -174,8 +193,18 @@ def namespaces(machine: Machine) -> Check | None:
     problem = machine.attempt(trials.all_namespaces)
     if problem is None:
         return Check("namespaces", Status.OK, "mount, pid, network, ipc, uts and cgroup")
-    fix = "inside a container, give it CAP_SYS_ADMIN, or run devenv as an ordinary user"
-    return Check("namespaces", Status.FAIL, _words(problem), fix)
+    return Check("namespaces", Status.FAIL, _words(problem), _MORE_RIGHTS)
+
+
+def rights(machine: Machine) -> Check | None:
+    """Root in a container is not the root that the kernel knows."""
+    held = machine.capabilities()
+    if machine.rootless or held is None:
+        return None
+    lacking = [name for name in _NEEDED if not held >> capabilities.NAMES.index(f"CAP_{name}") & 1]
+    if not lacking:
+        return Check("capabilities", Status.OK, "all that devenv needs as root")
+    return Check("capabilities", Status.FAIL, f"root lacks {', '.join(lacking)}", _MORE_RIGHTS)
 
 
 def user_namespaces(machine: Machine) -> Check:
@@ -274,20 +303,22 @@ def overlayfs(machine: Machine) -> Iterator[Check]:
     if problem is None:
         yield Check(name, Status.OK, f"works on {machine.mount_of(place).kind}")
         return
+    if not machine.rootless and problem.errno == errno.EPERM:
+        yield Check(name, Status.FAIL, _words(problem), _MORE_RIGHTS)
+        return
     if "overlay" not in (machine.read("/proc/filesystems") or ""):
         fix = "sudo modprobe overlay" if machine.rootless else "modprobe overlay"
     else:
         fix = "set DEVENV_DATA_HOME to a folder on ext4, xfs, btrfs or tmpfs"
-    yield Check(name, Status.FAIL, _words(problem), fix)
-    if not machine.rootless:
-        return
-    if machine.which("fuse-overlayfs") is None:
+    stands_in = machine.which(fuseoverlay.PROGRAM) is not None and os.access(fuseoverlay.DEVICE, os.R_OK | os.W_OK)
+    yield Check(name, Status.WARN if stands_in else Status.FAIL, _words(problem), fix)
+    if machine.which(fuseoverlay.PROGRAM) is None:
         yield Check("fuse-overlayfs", Status.WARN, "not installed", _install(machine, apt="fuse-overlayfs"))
-    elif not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        fix = "sudo modprobe fuse && sudo chmod 666 /dev/fuse"
-        yield Check("fuse-overlayfs", Status.WARN, "/dev/fuse can't be opened", fix)
+    elif not stands_in:
+        fix = f"{'sudo ' * machine.rootless}modprobe fuse && {'sudo ' * machine.rootless}chmod 666 /dev/fuse"
+        yield Check("fuse-overlayfs", Status.WARN, "/dev/fuse can't be opened", f"{fix}; in a container, give it that")
     else:
-        yield Check("fuse-overlayfs", Status.OK, "installed; devenv does not use it yet")
+        yield Check("fuse-overlayfs", Status.OK, "stands in for the kernel's overlay, and is slower")
 
 
 def folders(machine: Machine) -> Iterator[Check]:
@@ -421,7 +452,8 @@ def nf_tables(machine: Machine) -> Check:
         return Check("nf_tables", Status.OK, "answers")
     if machine.rootless:
         return Check("nf_tables", Status.OK, f"{_words(problem)}; only needed as root")
-    return Check("nf_tables", Status.WARN, f"{_words(problem)}: services can't reach the network", "modprobe nf_tables")
+    fix = _MORE_RIGHTS if problem.errno == errno.EPERM else "modprobe nf_tables"
+    return Check("nf_tables", Status.WARN, f"{_words(problem)}: services can't reach the network", fix)
 
 
 def forwarding(machine: Machine) -> Check | None:
@@ -472,6 +504,7 @@ CHECKS: tuple[Callable[[Machine], _Result], ...] = (
     kernel,
     python,
     namespaces,
+    rights,
     user_namespaces,
     id_ranges,
     overlayfs,

@@ -25,6 +25,7 @@ from devenv.linux import process as linux_process
 from devenv.runtime import (
     bundle,
     cgroup,
+    fuseoverlay,
     handshake,
     hooks,
     idmap,
@@ -130,6 +131,13 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
         score = plan.process.get("oomScoreAdj")
         if score is not None:
             set_oom_score(score, exact=plan.exact)
+        if plan.space < 0:
+            # From where we still are: what it starts is not the container's.
+            plan.sources.fused = fuseoverlay.take_over(
+                plan.layout.get("overlays") or [],
+                place=plan.sources.path,
+                in_user_namespace=not namespace.in_initial_user_namespace(),
+            )
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
         shm = _clone_shm(plan.shm) if plan.shm else -1

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devenv.linux import mount, namespace, openat2, statfs
-from devenv.runtime import copyup, devices, idmap, labels, mountoptions, staging
+from devenv.runtime import copyup, devices, fuseoverlay, idmap, labels, mountoptions, staging
+from devenv.runtime import overlay as overlay_
 from devenv.runtime.failure import Failure, doing
 
 # Where the runtime itself looks for the kernel: a volume there would answer in its place (CVE-2019-19921). What lxcfs
@@ -30,23 +31,6 @@ _PROC_FILES = frozenset(
 )
 
 __all__ = ["Builder", "Failure", "Sources", "console", "doing", "enter", "enter_by_chroot"]
-
-
-def overlay_data(lower: list[str], upper: str, work: str, *, in_user_namespace: bool) -> str:
-    """The option string of one overlay. `:` and `,` in paths are escaped as the kernel's parser wants."""
-    parts = [f"lowerdir={':'.join(_escaped(path) for path in lower)}"]
-    parts += [f"upperdir={_escaped(upper)}", f"workdir={_escaped(work)}"]
-    if in_user_namespace:
-        # trusted.* attributes need CAP_SYS_ADMIN in the initial namespace; user.* ones do (kernel 5.11).
-        parts.append("userxattr")
-    else:
-        # Off, so that an upper folder can be read, copied and put over other lowers without its mount.
-        parts += ["index=off", "metacopy=off"]
-    return ",".join(parts)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 class Sources:
@@ -61,6 +45,7 @@ class Sources:
         self._root = -1
         self.overlays: list[int] = []
         self.nodes: dict[str, int] = {}
+        self.fused: dict[str, fuseoverlay.Device] = {}  # by target, where the kernel can't mount an overlay
         self.path = os.path.join(folder, config["root"]["path"])
         # Mapping ids takes a process, found by its pid in the host's /proc: that has to be done before its pid there
         # is another than ours.
@@ -255,7 +240,10 @@ class Builder:
                 self._trees.append(tree)
 
     def _overlay(self, overlay: dict[str, Any], target: str) -> None:
-        data = overlay_data(overlay["lower"], overlay["upper"], overlay["work"], in_user_namespace=self._user_namespace)
+        if overlay["target"] in self._sources.fused:
+            fuseoverlay.attach(self._sources.fused[overlay["target"]], target)
+            return
+        data = overlay_.of_the_kernel(overlay, in_user_namespace=self._user_namespace)
         if len(data) < 4000:
             mount.mount("overlay", target, "overlay", 0, data)
             return

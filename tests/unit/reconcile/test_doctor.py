@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -202,3 +203,28 @@ def test_a_check_that_breaks_is_a_warning_and_the_others_go_on(monkeypatch: pyte
     first, second = doctor.run(Described())
     assert first == doctor.Check("broken", doctor.Status.WARN, "could not be looked at: ZeroDivisionError: oh")
     assert second.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("held", "lacking"),
+    [
+        ("000001ffffffffff", ""),
+        ("00000000a80425fb", "SYS_ADMIN, NET_ADMIN, SYS_PTRACE"),  # Docker's default
+        ("00000000a82435fb", "SYS_PTRACE"),
+    ],
+)
+def test_root_in_a_container_is_told_what_it_lacks(held: str, lacking: str) -> None:
+    check = doctor.rights(Described({"/proc/self/status": f"Name:\tx\nCapPrm:\t{held}\n"}, uid=0))
+    assert check is not None
+    assert check.status == ("fail" if lacking else "ok")
+    assert not lacking or check.found == f"root lacks {lacking}"
+    assert ("privileged: true" in check.fix) == bool(lacking)
+    assert doctor.rights(Described({"/proc/self/status": f"CapPrm:\t{held}\n"})) is None
+
+
+def test_rights_that_lack_are_not_mistaken_for_a_filesystem(tmp_path: pathlib.Path) -> None:
+    refused = OSError(1, "Operation not permitted", "unshare")
+    machine = Described(uid=0, problem=refused, variables={"DEVENV_DATA_HOME": str(tmp_path)})
+    checks = [*doctor.overlayfs(machine), doctor.nf_tables(machine)]
+    assert len(checks) == 2
+    assert all("privileged: true" in check.fix for check in checks)

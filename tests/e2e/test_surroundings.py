@@ -1,0 +1,152 @@
+"""Where less is to be had: a data folder that no overlay can be on, and inside another container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import isolation, machine, projects, runner
+from tests.support.polling import eventually
+
+pytestmark = [pytest.mark.root, machine.needs_root]
+
+INNER = """
+    name: inner
+    services:
+      one:
+        image: "host:"
+        command: [sh, -c, "echo from within; exec sleep 1000"]
+        stop_signal: SIGKILL
+"""
+
+
+def daemons(folder: str) -> list[str]:
+    """The command lines of the programs that serve files below ``folder``."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if words[0].endswith("fuse-overlayfs") and folder in " ".join(words):
+                found.append(" ".join(words))
+    return found
+
+
+# -- a filesystem that can't --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def device() -> Iterator[None]:
+    """/dev/fuse as distributions have it, open to everybody, for this session alone."""
+    os.mknod("/run/dv-fuse", stat.S_IFCHR | 0o666, os.makedev(10, 229))
+    os.chmod("/run/dv-fuse", 0o666)
+    subprocess.run(["mount", "--bind", "/run/dv-fuse", "/dev/fuse"], check=True)
+    yield
+    subprocess.run(["umount", "/dev/fuse"], check=True)
+    os.unlink("/run/dv-fuse")
+
+
+@contextlib.contextmanager
+def on_an_overlay(devenv: runner.Devenv, short_path: pathlib.Path) -> Iterator[None]:
+    """The data folder becomes one that can't be the top of another overlay."""
+    for name in ("lower", "upper", "work"):
+        (short_path / name).mkdir()
+    os.makedirs(devenv.data, exist_ok=True)
+    options = f"lowerdir={short_path}/lower,upperdir={short_path}/upper,workdir={short_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, devenv.data], check=True)
+    if devenv.user is not None:
+        os.chown(devenv.data, devenv.user.uid, devenv.user.uid)
+    try:
+        yield
+    finally:
+        devenv.close()
+        subprocess.run(["umount", devenv.data], check=True)
+
+
+@machine.needs_binary("fuse-overlayfs")
+@pytest.mark.parametrize("name", ["root", "dvrange"])
+def test_fuse_overlayfs_stands_in_for_the_kernels(
+    name: str, device: None, devenv_as: Callable[[str], runner.Devenv], short_path: pathlib.Path
+) -> None:
+    devenv = devenv_as(name)
+    folder = projects.Project(short_path / "project", uid=devenv.user.uid if devenv.user else None)
+    devenv.cwd = os.fspath(folder.write(INNER))
+    with on_an_overlay(devenv, short_path):
+        devenv("up", "-d")
+        assert len(daemons(devenv.data)) == 3  # the root, /usr and /opt
+        # It writes, whoever runs it; and neither does the container see who serves it, nor does its end wait for that.
+        devenv.inside("one", "touch /usr/made /made && chown 1:1 /made && rm /etc/passwd")
+        assert devenv.inside("one", "stat -c %u:%g /made; cat /proc/[0-9]*/comm | sort -u").split()[0] == "1:1"
+        assert "fuse" not in devenv.inside("one", "cat /proc/[0-9]*/comm")
+        devenv("restart", "-t", "0")
+        assert devenv.inside("one", "ls /made /etc/passwd", code=None) == "/made"
+        devenv("kill")
+        eventually(lambda: not daemons(devenv.data))
+
+
+def test_without_it_the_way_out_is_told(devenv: runner.Devenv, short_path: pathlib.Path) -> None:
+    devenv.cwd = os.fspath(projects.Project(short_path / "project").write(INNER))
+    (short_path / "bin").mkdir()
+    devenv.env["PATH"] = str(short_path / "bin")
+    with on_an_overlay(devenv, short_path):
+        said = devenv("up", "-d", code=1).stderr
+        assert "the kernel can't mount an overlay in" in said
+        assert "DEVENV_DATA_HOME" in said
+        assert "install `fuse-overlayfs`" in said
+
+
+# -- inside another container -------------------------------------------------------------------------------------
+
+OUTER = """
+    name: outer
+    services:
+      outer:
+        image: "host:"
+        <<: {rights}
+        command: [sleep, "1000"]
+        stop_signal: SIGKILL
+        environment: {{DEVENV_DATA_HOME: /state/d, DEVENV_RUNTIME_DIR: /run/dv}}
+        volumes: ["{install}:{install}:ro", "./inner:/inner", "state:/state"]
+        working_dir: /inner
+    volumes: {{state: {{}}}}
+"""
+
+
+@pytest.fixture
+def outer(
+    devenv: runner.Devenv, project: projects.Project, surroundings: isolation.Session
+) -> Callable[[str], Callable[..., runner.Result]]:
+    """Brings a container with certain rights up, and answers with a function that runs devenv in there."""
+    command = isolation.install(surroundings)
+
+    def make(rights: str) -> Callable[..., runner.Result]:
+        project.write({"devenv.yaml": OUTER.format(rights=rights, install=surroundings.install)})
+        project.write({"inner/devenv.yaml": INNER})
+        devenv("up", "-d")
+        return lambda *words, **more: devenv("exec", "-T", "outer", command, *words, **more)
+
+    return make
+
+
+SOME = "{cap_add: [SYS_ADMIN, NET_ADMIN, SYS_PTRACE], security_opt: ['seccomp:unconfined']}"
+
+
+def test_an_environment_in_a_container(outer: Callable[[str], Callable[..., runner.Result]]) -> None:
+    inner = outer(SOME)
+    inner("up", "-d")
+    assert "from within" in inner("logs", "one").stdout
+    assert inner("exec", "-T", "one", "cat", "/proc/1/comm").stdout == "sleep\n"
+    inner("down", "-t", "0")
+
+
+def test_a_container_without_rights_is_told_which(outer: Callable[[str], Callable[..., runner.Result]]) -> None:
+    inner = outer("{privileged: false}")
+    said = inner("doctor", code=1).stdout
+    assert "root lacks SYS_ADMIN, NET_ADMIN, SYS_PTRACE" in said
+    assert "cap_add: [SYS_ADMIN, NET_ADMIN, SYS_PTRACE]" in said
+    assert "modprobe" not in said
