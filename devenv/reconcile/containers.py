@@ -22,7 +22,7 @@ from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import hosts, manager, resolv
 from devenv.reconcile import convert_network, record
-from devenv.runtime import bundle, monitor_client, state
+from devenv.runtime import bundle, cgroup, monitor_client, resources, state
 from devenv.util import fs, identity, paths, tree
 from devenv.volume import volume as volume_module
 
@@ -94,6 +94,20 @@ class Containers:
         except BaseException:
             shutil.rmtree(stage, ignore_errors=True)
             raise
+
+    def update(self, made: record.Record, limits: resources.Resources, *, pid: int | None) -> None:
+        """Other limits. The record comes last: who is killed on the way does it again. ``pid``: while it runs."""
+        path = f"{self.where.container(made.id)}/config.json"
+        config = fs.read_json(path)
+        before = config["linux"]["resources"]
+        after = resources.to_oci(limits)
+        if pid is not None:
+            cgroup.change(config["linux"]["cgroupsPath"], before, after)
+        # Which devices it may use is told there, too.
+        kept = {name: value for name, value in before.items() if name not in resources.KINDS}
+        config["linux"]["resources"] = kept | after
+        fs.write_json(path, config)
+        record.save(self.where, made)
 
     def create(self, made: record.Record, *, shares: Mapping[str, str], restarts: int) -> int:
         """Make the container's process, which waits; returns its pid. Raises what the runtime says.

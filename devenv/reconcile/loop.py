@@ -303,6 +303,20 @@ class Loop:
         self.changes.notify()
         return container
 
+    async def update_container(
+        self, environment: desired.Environment, container: live.Live, image: image_store.Image
+    ) -> None:
+        """Give a container what its service asks for now, without making it anew."""
+
+        def update() -> record.Record:
+            made, limits = making.updated(environment, container.record, image)
+            self.containers.update(made, limits, pid=container.pid)
+            return made
+
+        container.record = await self.run(update)
+        self._tell(container, "update")
+        self.changes.notify()
+
     async def start_container(self, container: live.Live, *, by_policy: bool = False) -> None:
         """Let a prepared or stopped container run. On failure nothing of it is left running."""
         await self.make_process(container, by_policy=by_policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import time
@@ -161,6 +162,22 @@ def _options(
         shm_size=convert.size(service.get("shm_size")) or convert.DEFAULT_SHM,
         annotations={name: str(value) for name, value in (service.get("annotations") or {}).items()},
     )
+
+
+def updated(
+    environment: desired.Environment, made: record.Record, image: image_store.Image
+) -> tuple[record.Record, resources.Resources]:
+    """A record, and the limits of its container, as its service is now: of what needs no other container."""
+    service = environment.services[made.service]
+    found = desired.sections(environment, made.service, image.digest)
+    again = dataclasses.replace(
+        made,
+        config_files=environment.config_files,
+        config_digest=desired.config_digest(found),
+        sections=found,
+        restart=convert.restart_policy(service).to_json(),
+    )
+    return again, limits(service)
 
 
 def limits(service: convert.Service) -> resources.Resources:

@@ -42,6 +42,7 @@ class Performer:
             plan.Type.VOLUME_CREATE: self._create_volume,
             plan.Type.VOLUME_REMOVE: self._remove_volume,
             plan.Type.CONTAINER_CREATE: self._create,
+            plan.Type.CONTAINER_UPDATE: self._update,
             plan.Type.CONTAINER_START: self._start,
             plan.Type.CONTAINER_WAIT: self._wait,
             plan.Type.CONTAINER_STOP: self._stop,
@@ -152,6 +153,16 @@ class Performer:
     def _container(self, operation: plan.Operation) -> live.Live | None:
         container_id = operation.container_id or self._made.get((operation.service, operation.number), "")
         return self._loop.live.get(container_id)
+
+    async def _update(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None:
+            return
+        assert self._environment is not None
+        title = f"Container {container.record.name}"
+        self._say(title, events.Status.WORKING, "Updating", operation.cause, operation.service)
+        await self._loop.update_container(self._environment, container, self._images[operation.service])
+        self._say(title, events.Status.DONE, "Updated", operation.cause, operation.service)
 
     async def _start(self, operation: plan.Operation) -> None:
         container = self._container(operation)

@@ -26,6 +26,7 @@ class Type(StrEnum):
     VOLUME_CREATE = "volume.create"
     VOLUME_REMOVE = "volume.remove"
     CONTAINER_CREATE = "container.create"
+    CONTAINER_UPDATE = "container.update"  # other limits for the same container, while it runs
     CONTAINER_START = "container.start"
     CONTAINER_WAIT = "container.wait"  # until the condition holds for every container of the service
     CONTAINER_STOP = "container.stop"

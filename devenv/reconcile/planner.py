@@ -38,6 +38,12 @@ __all__ = [
 
 Recreate = Literal["diverged", "force", "never"]
 
+# What a container can be given while it runs: that it changed is no reason to make it anew (docker update).
+LIVE = frozenset(
+    "blkio_config cpu_period cpu_quota cpu_shares cpus cpuset deploy.resources deploy.restart_policy mem_limit "
+    "mem_reservation mem_swappiness memswap_limit pids_limit restart".split()
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredNetwork:
@@ -112,6 +118,7 @@ class _Work:
     removed: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
     recreated: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
     created: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    updated: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
     started: list[tuple[observed.Container, str]] = dataclasses.field(default_factory=list)
     # Stopped and started again, as they are.
     bounced: dict[str, tuple[observed.Container, str]] = dataclasses.field(default_factory=dict)
@@ -119,6 +126,7 @@ class _Work:
     follows: set[str] = dataclasses.field(default_factory=set)
 
     creates: dict[int, str] = dataclasses.field(default_factory=dict)  # number -> operation
+    updates: dict[str, str] = dataclasses.field(default_factory=dict)  # container id -> operation
     stops: dict[str, str] = dataclasses.field(default_factory=dict)  # container id -> operation
     removes: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -160,6 +168,7 @@ class _Up:
         self._make_volumes()
         self._make_networks()
         self._create()
+        self._update()
         self._stop()
         self._remove()
         orphans = self._orphans()
@@ -187,9 +196,12 @@ class _Up:
         work.created = [(next(free), why) for _ in range(max(0, wanted - have))]
         for each in work.kept:
             cause = self._recreate_cause(service, each)
-            if cause:
+            if cause and not (cause == divergence(service, each) and _differences(service, each) <= LIVE):
                 work.recreated.append((each, cause))
-            elif start := self._start_cause(each):
+                continue
+            if cause:
+                work.updated.append((each, cause))
+            if start := self._start_cause(each):
                 work.started.append((each, start))
         again = {each.id for each, _ in work.recreated}
         work.kept = [each for each in work.kept if each.id not in again]
@@ -325,6 +337,20 @@ class _Up:
                     replaces="" if self.options.renew_anonymous_volumes else replaces,
                 )
 
+    def _update(self) -> None:
+        for name in self.order:
+            work = self.work[name]
+            for each, cause in work.updated:
+                work.updates[each.id] = self.builder.add(
+                    plan.Type.CONTAINER_UPDATE,
+                    f"service:{name}:{each.number}",
+                    cause,
+                    service=name,
+                    number=each.number,
+                    container_id=each.id,
+                    name=each.name,
+                )
+
     def _stop(self) -> None:
         """Whoever follows a dependency stops before it does, but not before it could be made again."""
         renewed: dict[str, list[str]] = {}
@@ -458,9 +484,11 @@ class _Up:
             # It was removed only after the new one had been made.
             found.append((each.number, "recreated", None, [work.removes[each.id]]))
         for each, cause in work.started:
-            found.append((each.number, cause, each, [*self._made_for(work), *superseded.get(each.number, [])]))
+            before = [*self._made_for(work), *_of(work.updates, each), *superseded.get(each.number, [])]
+            found.append((each.number, cause, each, before))
         for each, cause in work.bounced.values():
-            found.append((each.number, cause, each, [*self._made_for(work), *_of(work.stops, each)]))
+            before = [*self._made_for(work), *_of(work.updates, each), *_of(work.stops, each)]
+            found.append((each.number, cause, each, before))
         return found
 
     def _made_for(self, work: _Work) -> list[str]:
@@ -470,19 +498,22 @@ class _Up:
 
 def divergence(service: DesiredService, container: observed.Container) -> str:
     """How a container differs from its service, in words; empty when it does not."""
-    image_changed = bool(service.image_id and container.image_id and service.image_id != container.image_id)
-    if service.config_digest == container.config_digest and not image_changed:
+    if service.config_digest == container.config_digest and not _has_other_image(service, container):
         return ""
-    sections = {
-        name
-        for name in {*service.sections, *container.sections}
-        if service.sections.get(name) != container.sections.get(name)
-    }
-    if image_changed:
-        sections.add("image")
-    if not (service.sections and container.sections) and not image_changed:
-        sections = set()
-    return f"{', '.join(sorted(sections)) or 'configuration'} changed"
+    return f"{', '.join(sorted(_differences(service, container)))} changed"
+
+
+def _differences(service: DesiredService, container: observed.Container) -> set[str]:
+    """The attributes; ``configuration`` where it is not known which."""
+    sections = {"image"} if _has_other_image(service, container) else set()
+    if service.sections and container.sections:
+        every = {*service.sections, *container.sections}
+        sections |= {name for name in every if service.sections.get(name) != container.sections.get(name)}
+    return sections or {"configuration"}
+
+
+def _has_other_image(service: DesiredService, container: observed.Container) -> bool:
+    return bool(service.image_id and container.image_id and service.image_id != container.image_id)
 
 
 def _matches(service: DesiredService, container: observed.Container) -> bool:

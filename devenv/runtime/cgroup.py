@@ -261,20 +261,81 @@ def _make(folder: str, made: list[str]) -> None:
 
 def apply(path: str, limits: dict[str, Any]) -> None:
     """Set limits of cgroups that are there. Raises ``ContainerError``."""
-    here = place()
-    chosen = here.folders(path)
-    if here.version == 2:
-        for file, value in limits_table.v2(limits):
-            _write_limit(f"{chosen['']}/{file}", value)
+    if place().version == 2:
+        _apply_v2(path, limits_table.v2(limits))
+    else:
+        _apply_v1(path, limits_table.v1(limits))
+
+
+def change(path: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Other limits while processes run beneath them; those of ``before`` that are no more are taken back.
+
+    Raises ``ContainerError``, also when more memory is in use than there may be: nobody is killed for that.
+    """
+    if place().version == 2:
+        limit = (after.get("memory") or {}).get("limit") or 0
+        if limit > 0:
+            _shrink(place().folders(path)[""], limit)
+        _apply_v2(path, limits_table.unset_v2(before, after) + limits_table.v2(after))
         return
-    for name, values in limits_table.v1(limits).items():
+    values = limits_table.unset_v1(before, after)
+    for name, more in limits_table.v1(after).items():
+        values.setdefault(name, []).extend(more)
+    _apply_v1(path, values)
+
+
+def _apply_v2(path: str, values: limits_table.Values) -> None:
+    folder = place().folders(path)[""]
+    for file, value in values:
+        # Nothing can be written with no byte at all.
+        _write_limit(f"{folder}/{file}", "\n" if value == limits_table.INHERIT else value)
+
+
+def _apply_v1(path: str, limits: dict[str, limits_table.Values]) -> None:
+    chosen = place().folders(path)
+    for name, values in limits.items():
+        if not values:
+            continue
         if name not in chosen:
             raise errors.ContainerError(
                 f"the limit `{values[0][0]}` needs the cgroup controller `{name}`, which this machine doesn't have"
             )
         ordered = _memory_order(chosen[name], values) if name == "memory" else values
         for file, value in ordered:
+            if value == limits_table.INHERIT:
+                with open(f"{os.path.dirname(chosen[name])}/{file}") as above:
+                    value = above.read().strip()  # noqa: PLW2901
             _write_limit(f"{chosen[name]}/{file}", value)
+
+
+def _shrink(folder: str, limit: int) -> None:
+    """v1 refuses a limit below what can't be freed; v2 kills, so it is freed, or refused, beforehand."""
+    if _current(folder) <= limit:
+        return
+    high = f"{folder}/memory.high"
+    with open(high) as file:
+        before = file.read().strip()
+    write(high, str(limit))
+    try:
+        if _current(folder) > limit:
+            raise _too_small(limit)
+    finally:
+        write(high, before)
+
+
+def _too_small(limit: int) -> errors.ContainerError:
+    return errors.ContainerError(
+        f"more memory is in use than the new limit of {limit / (1 << 20):.4g} MiB",
+        hint="`--force-recreate` begins anew with that limit",
+    )
+
+
+def _current(folder: str) -> int:
+    try:
+        with open(f"{folder}/memory.current") as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return 0
 
 
 def _memory_order(folder: str, values: limits_table.Values) -> limits_table.Values:
@@ -408,6 +469,8 @@ def _write_limit(file: str, value: str) -> None:
             f"this machine can't limit `{name}`", hint="`devenv doctor` shows what it can"
         ) from exc
     except OSError as exc:
+        if exc.errno == errno.EBUSY and name == "memory.limit_in_bytes":
+            raise _too_small(int(value)) from exc
         raise errors.ContainerError(f"`{name}` can't be set to `{value}`: {exc.strerror}") from exc
 
 

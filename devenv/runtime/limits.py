@@ -14,6 +14,9 @@ from devenv.runtime import resources
 
 Values = list[tuple[str, str]]
 
+# A value that stands for what the cgroup above has.
+INHERIT = ""
+
 _THROTTLES = (
     ("throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),
     ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"),
@@ -90,6 +93,56 @@ def v2(limits: dict[str, Any]) -> Values:
             raise errors.ContainerError(f"`{name}` is no limit of cgroup v2")
         values.append((name, str(value)))
     return values
+
+
+# Kind and field -> what stands in a cgroup that was never given this limit: v1's controller and v1's and v2's files.
+_UNSET: dict[tuple[str, str], tuple[str, tuple[str, str] | None, tuple[str, str] | None]] = {
+    ("memory", "limit"): ("memory", ("memory.limit_in_bytes", "-1"), ("memory.max", "max")),
+    ("memory", "swap"): ("memory", ("memory.memsw.limit_in_bytes", "-1"), ("memory.swap.max", "max")),
+    ("memory", "reservation"): ("memory", ("memory.soft_limit_in_bytes", "-1"), ("memory.low", "0")),
+    ("memory", "swappiness"): ("memory", ("memory.swappiness", "60"), None),
+    ("cpu", "period"): ("cpu", ("cpu.cfs_period_us", "100000"), ("cpu.max", "max 100000")),
+    ("cpu", "quota"): ("cpu", ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max 100000")),
+    ("cpu", "shares"): ("cpu", ("cpu.shares", "1024"), ("cpu.weight", "100")),
+    ("cpu", "cpus"): ("cpuset", ("cpuset.cpus", INHERIT), ("cpuset.cpus", INHERIT)),
+    ("blockIO", "weight"): ("blkio", ("blkio.weight", "500"), ("io.weight", "100")),
+}
+
+
+def unset_v1(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Values]:
+    """Controller -> what takes back the limits that are no more."""
+    found: dict[str, Values] = {}
+    for kind, field in _gone(before, after):
+        controller, value, _ = _UNSET[kind, field]
+        found.setdefault(controller, []).extend([value] if value else [])
+    for _, file, number in _unthrottled(before, after):
+        found.setdefault("blkio", []).append((file, f"{number} 0"))
+    return found
+
+
+def unset_v2(before: dict[str, Any], after: dict[str, Any]) -> Values:
+    values = [file for kind, field in _gone(before, after) if (file := _UNSET[kind, field][2])]
+    return values + [("io.max", f"{number} {word}=max") for word, _, number in _unthrottled(before, after)]
+
+
+def _gone(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (kind, field)
+        for kind, field in _UNSET
+        if (before.get(kind) or {}).get(field) and not (after.get(kind) or {}).get(field)
+    ]
+
+
+def _unthrottled(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """v2's word, v1's file and the device of each throttle that is no more."""
+    found = []
+    for field, file, word in _THROTTLES:
+        old, new = (
+            {f"{each['major']}:{each['minor']}" for each in (limits.get("blockIO") or {}).get(field) or []}
+            for limits in (before, after)
+        )
+        found += [(word, file, number) for number in sorted(old - new)]
+    return found
 
 
 def _given(*pairs: tuple[str, Any]) -> Values:

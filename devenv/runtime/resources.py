@@ -31,6 +31,7 @@ _CONTROLLERS = {
     "io": ("block_io",),
 }
 CONTROLLERS = tuple(_CONTROLLERS)
+KINDS = ("memory", "cpu", "pids", "blockIO")  # what `to_oci` makes
 
 
 def needed(limits: Resources) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from devenv.runtime import cgroup
-from tests.support import projects, runner
+from tests.support import polling, projects, runner
 
 pytestmark = pytest.mark.root
 
@@ -89,6 +89,53 @@ def test_every_limit_reaches_the_kernel(devenv: runner.Devenv, project: projects
     # A fork bomb that nobody thought of shall not take the machine along.
     assert found["plain"]("pids.max") == "4096"
     assert found["boundless"]("pids.max") == "max"
+    devenv("down")
+
+
+def test_up_changes_limits_of_what_runs(devenv: runner.Devenv, project: projects.Project) -> None:
+    """The same process goes on with them; a limit that is gone from the spec is taken back; a restart keeps them."""
+    if any(cgroup.limits_available()[name] for name in ("memory", "cpu", "cpuset", "pids")):
+        pytest.skip("needs cgroup v1 or v2 with memory, cpu, cpuset and pids")
+    project.write(
+        """
+        services:
+          app:
+            image: "host:"
+            command: python3 -c 'import time; held = bytearray(48 << 20); print("holding", flush=True); time.sleep(600)'
+            mem_limit: 128m
+            cpus: 0.25
+            cpuset: "0"
+            pids_limit: 77
+            stop_signal: SIGKILL
+        """
+    )
+    devenv("up", "-d")
+    polling.eventually(lambda: "holding" in devenv("logs").stdout)
+    before = devenv.json("ps", "--no-trunc")
+    project.edit("128m", "256m").edit("cpus: 0.25", "cpu_shares: 2048").edit("cpuset: .*", "mem_reservation: 64m")
+    project.edit("pids_limit: 77", "restart: always")
+    planned = "container.update  service:app:1  (cpu_shares, cpus, cpuset, mem_limit, mem_reservation, pids_limit"
+    assert planned in devenv("plan").stdout
+    up = devenv("up", "-d")
+    assert "Updated" in up.stderr
+    after = devenv.json("ps", "--no-trunc")
+    assert (after["ID"], after["State"]) == (before["ID"], "running")
+    for _ in range(2):
+        read = _files(devenv, after["ID"])
+        assert read("memory.max", "memory.limit_in_bytes") == str(256 << 20)
+        assert read("memory.low", "memory.soft_limit_in_bytes") == str(64 << 20)
+        assert read("cpu.max", "cpu.cfs_quota_us").split()[0] in {"max", "-1"}
+        assert read("cpu.weight", "cpu.shares") in {"79", "2048"}
+        assert read("cpuset.cpus.effective", "cpuset.effective_cpus") == read("cpuset.cpus.effective", "cpuset.cpus")
+        assert read("pids.max") == "4096"
+        assert devenv("plan").stdout == "nothing to do\n"
+        devenv("restart")
+    # Less than what it holds can't be had, and is no reason to end it.
+    project.edit("256m", "32m")
+    failed = devenv("up", "-d", code=1)
+    assert "more memory is in use than the new limit of 32 MiB" in failed.stderr
+    assert "--force-recreate" in failed.stderr
+    assert devenv.ps()["p-app-1"]["State"] == "running"
     devenv("down")
 
 

@@ -403,3 +403,18 @@ def test_operations_that_wait_for_each_other_are_a_bug() -> None:
     builder.add(plan.Type.CONTAINER_STOP, "b", "", after=["container.stop a"])
     with pytest.raises(RuntimeError, match="wait for each other"):
         builder.plan()
+
+
+def test_limits_alone_make_no_new_container() -> None:
+    """It runs on, with its dependents; one that was stopped starts with the new ones."""
+    desired = shop.pair(db=service("db", changed="mem_limit"))
+    assert up(desired, there(*PAIR)) == "1 container.update service:db:1 (mem_limit changed)"
+    assert up(desired, there(stopped("db"), PAIR[1])) == shop.table("""
+        1 container.update service:db:1 (mem_limit changed)
+        2 container.start service:db:1 (exited with 0) after 1
+    """)
+    assert "container.create service:db:1" in up(desired, there(*PAIR), recreate="force")
+    assert up(desired, there(*PAIR), recreate="never") == "nothing to do"
+    both = {"config_digest": "2", "sections": {**shop.SECTIONS, "cpus": "1", "user": "1"}}
+    found = up(shop.pair(db=service("db", **both)), there(*PAIR))
+    assert "container.create service:db:1 (cpus, user changed)" in found

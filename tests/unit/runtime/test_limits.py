@@ -69,3 +69,34 @@ def test_swap_needs_memory() -> None:
     for memory in ({"swap": 5}, {"limit": 10, "swap": 5}):
         with pytest.raises(errors.ContainerError):
             limits.v2({"memory": memory})
+
+
+def test_what_is_no_more_is_taken_back() -> None:
+    """Nothing of what stays is touched, and what devenv never set is left alone."""
+    throttle = {"major": 8, "minor": 0, "rate": 9}
+    before = {
+        "memory": {"limit": 100, "swap": 200, "reservation": 50},
+        "cpu": {"quota": 10, "shares": 512, "cpus": "0"},
+        "pids": {"limit": 5},
+        "blockIO": {"throttleReadBpsDevice": [throttle, {**throttle, "minor": 1}]},
+    }
+    after = {
+        "memory": {"limit": 100, "swap": 200},
+        "pids": {"limit": 5},
+        "blockIO": {"throttleReadBpsDevice": [throttle]},
+    }
+    assert limits.unset_v1(before, after) == {
+        "memory": [("memory.soft_limit_in_bytes", "-1")],
+        "cpu": [("cpu.cfs_quota_us", "-1"), ("cpu.shares", "1024")],
+        "cpuset": [("cpuset.cpus", limits.INHERIT)],
+        "blkio": [("blkio.throttle.read_bps_device", "8:1 0")],
+    }
+    assert limits.unset_v2(before, after) == [
+        ("memory.low", "0"),
+        ("cpu.max", "max 100000"),
+        ("cpu.weight", "100"),
+        ("cpuset.cpus", limits.INHERIT),
+        ("io.max", "8:1 rbps=max"),
+    ]
+    assert limits.unset_v1(before, before) == {}
+    assert limits.unset_v2({}, after) == []
