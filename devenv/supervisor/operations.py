@@ -136,7 +136,8 @@ class Operations:
         answer = {"operations": len(todo.operations), "plan": todo.to_text(), "steps": todo.to_json()}
         if params.get("dry_run"):
             return answer
-        self._warn(environment, send)
+        reaches_host = await self._loop.run(self._lead_to_host, environment)
+        self._warn(environment, send, reaches_host=reaches_host)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
         if not todo.is_empty:
@@ -200,13 +201,22 @@ class Operations:
         resolved = dict(zip(unique, await asyncio.gather(*map(resolve, unique)), strict=True))
         return {name: resolved[reference] for name, reference in references.items()}
 
-    def _warn(self, environment: desired.Environment, send: Send) -> None:
+    def _lead_to_host(self, environment: desired.Environment) -> bool:
+        """Have a way to the machine itself if a service asks for one; False when there is none."""
+        asked = any(_asks_for_host(service) for service in environment.services.values())
+        return not asked or self._loop.containers.networks.lead_to_host()
+
+    def _warn(self, environment: desired.Environment, send: Send, *, reaches_host: bool) -> None:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
             confined = confinement.notes(service, environment.directory)
             unset += [f"service `{name}`: {text}" for text in (*confined, *usernamespace.notes(service))]
-            for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
+            for text in [
+                *convert.warnings(name, service),
+                *unset,
+                *([] if reaches_host else _unreachable(name, service)),
+            ]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
 
@@ -217,13 +227,6 @@ class Operations:
                 title = f"Container {item.record.name}"
                 event = self._loop.event(title, events.Status.DONE, "Running", service=item.record.service)
                 send({"event": event.to_json()})
-
-    def _unreachable(self, name: str, service: convert.Service) -> list[str]:
-        wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
-        if not wanted or self._loop.containers.networks.reaches_host():
-            return []
-        why = "an ordinary user's containers can't reach the host"
-        return [f"service `{name}`: `host-gateway` stays without an address: {why}"]
 
     async def _wait_ready(self, services: list[str], timeout: float | None) -> None:
         verdicts = await self._loop.wait_until(services, waiting.Condition.READY, timeout=timeout)
@@ -349,6 +352,7 @@ class Operations:
             needed = list(environment.services[name]["depends_on"])
             await self._up({**params, "services": needed, "silent": True}, send)
         await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
+        await self._loop.run(self._lead_to_host, environment)
         images = await self._images(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
@@ -397,6 +401,16 @@ class Operations:
                 await self._loop.stop_container(container, timeout=0.0)
                 await self._loop.remove_container(container, volumes=bool(params.get("volumes")))
         return {}
+
+
+def _asks_for_host(service: convert.Service) -> bool:
+    wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
+    return wanted and not service.get("network_mode")
+
+
+def _unreachable(name: str, service: convert.Service) -> list[str]:
+    why = "an ordinary user's containers need `pasta` or `slirp4netns` for it"
+    return [f"service `{name}`: `host-gateway` stays without an address: {why}"] if _asks_for_host(service) else []
 
 
 def _known(environment: desired.Environment | None) -> frozenset[str] | None:
