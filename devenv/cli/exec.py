@@ -1,7 +1,8 @@
 """``devenv exec``: a process in a running container, entered by this very process; no supervisor is asked.
 
 With a terminal on stdin and stdout the process gets a pseudo-terminal of the container's own, joined to the caller's
-in raw mode. Otherwise it inherits the descriptors, so that nothing stands between it and the caller's pipes.
+in raw mode. Otherwise it inherits the descriptors, so that nothing stands between it and the caller's pipes; but a
+terminal stays outside even then.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from devenv.cli import context, inventory, operate, options, report, terminal, terminals
+from devenv.cli import streams as carrying
 from devenv.runtime import bundle, handshake, joining
 from devenv.runtime import exec as runtime_exec
 
@@ -85,20 +86,42 @@ def _with_terminal(enter: Callable[..., runtime_exec.Executed], *, interactive: 
 
 
 def _inherited(enter: Callable[..., runtime_exec.Executed], *, detach: bool, interactive: bool) -> int:
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        stdio = (null, null, null) if detach else (0 if interactive else null, 1, 2)
-        entered = enter(stdio=stdio, tty=False)
-    finally:
-        os.close(null)
-    try:
+    with contextlib.ExitStack() as ours:
+        with contextlib.ExitStack() as passed:
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            passed.callback(os.close, null)
+            streams = [null] * 3 if detach else [0 if interactive else null, 1, 2]
+            typed = _pipe_in(streams, passed)
+            outputs = _pipes_out(streams, ours, passed)
+            entered = enter(stdio=tuple(streams), tty=False)
+        ours.callback(os.close, entered.pidfd)
         if detach:
             return 0
         with _passing_signals(entered.pidfd):
-            select.select([entered.pidfd], [], [])
+            carrying.carry(outputs, stdin=None if typed is None else 0, into=typed, ended=entered.pidfd)
             return wait(entered.pid)
-    finally:
-        os.close(entered.pidfd)
+
+
+def _pipe_in(streams: list[int], passed: contextlib.ExitStack) -> int | None:
+    """Where to write what is typed. A terminal of the host's is never handed in: whoever holds it reads what the user
+    types after the command has ended, and may write in the user's name (TIOCSTI)."""
+    if not os.isatty(streams[0]):
+        return None
+    streams[0], write = os.pipe2(os.O_CLOEXEC)
+    passed.callback(os.close, streams[0])
+    return write
+
+
+def _pipes_out(streams: list[int], ours: contextlib.ExitStack, passed: contextlib.ExitStack) -> dict[int, int]:
+    """Each pipe's reading end, and the terminal that it stands for."""
+    found = {}
+    for number in (1, 2):
+        if os.isatty(streams[number]):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            found[read], streams[number] = streams[number], write
+            ours.callback(os.close, read)
+            passed.callback(os.close, write)
+    return found
 
 
 @contextlib.contextmanager

@@ -12,10 +12,13 @@ from devenv.cli import terminals
 _CHUNK = 65536
 
 
-def carry(outputs: Mapping[int, int], *, stdin: int | None = None, into: int | None = None) -> None:
+def carry(
+    outputs: Mapping[int, int], *, stdin: int | None = None, into: int | None = None, ended: int | None = None
+) -> None:
     """Copy each source of ``outputs`` to its target, and ``stdin`` to ``into``, until the sources have ended.
 
-    The end of ``stdin`` closes ``into``; that it has not ended keeps nobody.
+    The end of ``stdin`` closes ``into``; that it has not ended keeps nobody. With ``ended``, a pidfd, it goes on until
+    that process has ended, whoever else still holds the outputs.
     """
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -24,17 +27,32 @@ def carry(outputs: Mapping[int, int], *, stdin: int | None = None, into: int | N
             selector.register(source, selectors.EVENT_READ)
         if stdin is not None and into is not None:
             into = _Feeder(selector, stdin, into).start()
+        if ended is not None:
+            selector.register(ended, selectors.EVENT_READ)
+            left = {ended}
         while left:
             for key, _ in selector.select():
                 if isinstance(key.data, _Feeder):
                     key.data.step()
                     continue
+                if key.fd == ended:
+                    _drain(outputs)
+                    return
                 data = os.read(key.fd, _CHUNK)
                 if data:
                     terminals.write_all(outputs[key.fd], data)
                 else:
                     selector.unregister(key.fd)
                     left.discard(key.fd)
+
+
+def _drain(outputs: Mapping[int, int]) -> None:
+    """What is there already."""
+    for source, target in outputs.items():
+        os.set_blocking(source, False)
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(source, _CHUNK):
+                terminals.write_all(target, data)
 
 
 class _Feeder:

@@ -74,9 +74,14 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
 
 
 def permitted() -> int:
-    """The caller's own permitted set. Asking for more with ``capset`` would fail as a whole."""
-    with open("/proc/thread-self/status") as file:
-        return next((int(line.split()[1], 16) for line in file if line.startswith("CapPrm:")), 0)
+    """The caller's own permitted set. Asking for more with ``capset`` would fail as a whole.
+
+    By capget(2) and not from /proc, which may be a container's.
+    """
+    header, sets = _header(_CAPABILITY_VERSION_3, 0), (_data * 2)()
+    check(libc.capget(ctypes.byref(header), ctypes.byref(sets)))
+    low, high = sets
+    return int(low.permitted | high.permitted << 32)
 
 
 def setfsuid(uid: int) -> None:

@@ -12,13 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import capabilities, hooks, labels, mountoptions, schedule, signals
+from devenv.runtime import capabilities, hooks, labels, mountoptions, schedule, signals, sysctl
 
 VERSION = "1.3.0"
 _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time")
-_IPC_SYSCTLS = frozenset(
-    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
-)
 _ID = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
 Warn = Callable[[str], None]
 
@@ -268,34 +265,14 @@ def _hooks(found: dict[str, Any]) -> None:
                 raise refuse(f"the timeout of a {name} hook must be above zero")
 
 
-def dotted(name: str) -> str:
-    """sysctl(8): with a slash for the first separator, dots are part of names (`net/ipv4/conf/eno2.100/…`)."""
-    first = next((letter for letter in name if letter in "./"), ".")
-    return name.translate(str.maketrans("./", "/.")) if first == "/" else name
-
-
 def _sysctl(name: str, value: Any, found: dict[str, Any]) -> None:
-    """Only what belongs to a namespace of the container's own: all else would change the host (CVE-2022-0811)."""
-    kinds, plain = _kinds(found), dotted(name)
-    parts = plain.split(".")
-    if not isinstance(value, str | int) or "\n" in str(value) or any(part in {"", "/", "//"} for part in parts):
-        raise refuse(f"sysctl `{name}` is malformed")
-    if plain in _IPC_SYSCTLS or plain.startswith("fs.mqueue."):
-        if "ipc" not in kinds:
-            raise refuse(f"sysctl `{name}` is not allowed in the hosts ipc namespace")
-    elif plain.startswith("net."):
-        if "network" not in kinds or (kinds["network"] and _is_ours("net", kinds["network"])):
-            raise refuse(f"sysctl `{name}` not allowed in host network namespace")
-    elif plain == "kernel.domainname" and "uts" in kinds:
-        if found.get("domainname") not in {None, "", value}:
-            raise refuse(f"sysctl `{name}` conflicts with the OCI `domainname` field")
-    elif plain == "kernel.hostname" and "uts" in kinds:
-        raise refuse(f"sysctl `{name}` is not allowed as it conflicts with the OCI `hostname` field")
-    elif plain.startswith("user."):
-        if "user" not in kinds:
-            raise refuse(f"setting `{name}` without a user namespace is not allowed")
-    else:
-        raise refuse(f"sysctl `{name}` is not in a separate kernel namespace")
+    kinds = _kinds(found)
+    own = {kind for kind, path in kinds.items() if not (kind == "network" and path and _is_ours("net", path))}
+    problem = sysctl.refusal(name, value, own)
+    if problem:
+        raise refuse(problem)
+    if sysctl.dotted(name) == "kernel.domainname" and found.get("domainname") not in {None, "", value}:
+        raise refuse(f"sysctl `{name}` conflicts with the OCI `domainname` field")
 
 
 def _is_ours(kind: str, path: str) -> bool:

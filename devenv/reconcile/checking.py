@@ -14,7 +14,7 @@ from typing import Any
 from devenv import errors
 from devenv.network import hosts, ports
 from devenv.reconcile import confinement, convert, convert_network, desired
-from devenv.runtime import capabilities, logwriter, resources, signals
+from devenv.runtime import capabilities, logwriter, process, resources, signals, sysctl
 
 # What a service shares: the words that are no service or container.
 _MODES = {
@@ -25,10 +25,11 @@ _MODES = {
     "userns_mode": {"auto", "host"},
 }
 _NOT_SHARED = {"uts", "userns_mode"}  # no service's is another's: the Compose Specification has no word for it
-_LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_LIMITS = sorted(name.removeprefix("RLIMIT_").lower() for name in process.RLIMITS)
 # Mounting over these takes away what the runtime itself relies on.
 _RESERVED = {"/", "/proc", "/sys", "/dev"}
 _LEAST_MEMORY = 6 << 20  # Docker's: below it a container's own setting up runs out of memory
+_NO_WORD = re.compile(r"[\s\x00-\x1f\x7f]")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 
 
@@ -46,7 +47,9 @@ def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
     yield from _places(service)
     yield from _limits(service)
     yield from _words(service)
+    yield from _names(service)
     yield from _addresses(service)
+    yield from _sysctls(service)
     try:
         confinement.check(name, service, environment.directory)
         convert.restart_policy(service)
@@ -129,6 +132,37 @@ def _words(service: convert.Service) -> Iterator[str]:
     test = (service.get("healthcheck") or {}).get("test") or []
     if len(test) == 1 and test[0] in {"CMD", "CMD-SHELL"}:
         yield "its health check names no command"
+
+
+def _names(service: convert.Service) -> Iterator[str]:
+    """What becomes a word of a line in a hosts file or a resolv.conf, and must not become a line of its own."""
+    networks = service.get("networks") or {}
+    named = {
+        "container_name": [service.get("container_name")],
+        "domainname": [service.get("domainname")],
+        "extra_hosts": convert.extra_hosts(service),
+        "links": convert_network.links(service),
+        "aliases": [alias for use in networks.values() for alias in (use or {}).get("aliases") or []],
+        "dns_search": _listed(service.get("dns_search")),
+        "dns_opt": _listed(service.get("dns_opt")),
+    }
+    for attribute, names in named.items():
+        for name in names:
+            if name and _NO_WORD.search(name):
+                yield f"`{attribute}`: `{name}` has a blank or a control character in it"
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _sysctls(service: convert.Service) -> Iterator[str]:
+    modes = {"network": "network_mode", "ipc": "ipc", "uts": "uts"}
+    own = {kind for kind, attribute in modes.items() if service.get(attribute) != "host"}
+    for name, value in (service.get("sysctls") or {}).items():
+        problem = sysctl.refusal(name, value, own)
+        if problem:
+            yield f"`sysctls`: {problem}"
 
 
 def _addresses(service: convert.Service) -> Iterator[str]:

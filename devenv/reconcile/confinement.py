@@ -5,7 +5,7 @@ Unlike ``convert`` this looks at the machine and reads a file, so it is kept apa
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
 from typing import Literal
 
@@ -29,7 +29,7 @@ def profile(service: convert.Service, directory: str) -> seccomp_profile.Profile
             f"the seccomp profile `{given}` can't be used: {reason}",
             hint="write `seccomp:unconfined` to run without it",
         )
-    return seccomp_profile.read(_path(given, directory))[0]
+    return _read(given, directory).profile
 
 
 def check(name: str, service: convert.Service, directory: str) -> None:
@@ -48,7 +48,7 @@ def notes(service: convert.Service, directory: str) -> list[str]:
     if not given:
         reason = seccomp.available()
         return [f"it may make every system call: {reason}"] if reason else []
-    unknown = seccomp_profile.read(_path(given, directory))[1]
+    unknown = _read(given, directory).unknown
     if not unknown:
         return []
     names = ", ".join(f"`{each}`" for each in unknown)
@@ -61,11 +61,21 @@ def digest(service: convert.Service, directory: str) -> str:
     if not given or given == convert.UNCONFINED:
         return ""
     try:
-        with open(_path(given, directory), "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
+        return _read(given, directory).digest
+    except errors.SpecError:
         return given
 
 
-def _path(given: str, directory: str) -> str:
-    return os.path.normpath(os.path.join(directory, given))
+def _read(given: str, directory: str) -> seccomp_profile.Read:
+    """A file is read once for as long as it stays the same: an `up` asks for it at every step."""
+    path = os.path.normpath(os.path.join(directory, given))
+    try:
+        found = os.stat(path)
+    except OSError:
+        return seccomp_profile.read(path)  # it says what is wrong
+    return _unchanged(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _unchanged(path: str, _stamp: tuple[int, ...]) -> seccomp_profile.Read:
+    return seccomp_profile.read(path)

@@ -39,6 +39,9 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 
+_LONGEST = 65536  # bytes of a message
+_TOLD = 4096  # characters of an error's text
+
 
 class Word(Enum):
     USER = "user"
@@ -64,14 +67,17 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def say(to: socket.socket, word: Word, *, fds: tuple[int, ...] = (), **values: Any) -> None:
-    data = json.dumps({"word": word.value, **values}).encode()[:60000]
+    data = json.dumps({"word": word.value, **values}).encode()
+    if len(data) > _LONGEST:
+        # Never cut: half a message may mean something else (CVE-2021-43784).
+        raise errors.ContainerError(f"the container's configuration is too large: {len(data)} bytes in `{word.value}`")
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     to.sendmsg([data], ancillary)
 
 
 def hear(at: socket.socket) -> Message | None:
     """None at the end of file."""
-    data, ancillary, _, _ = at.recvmsg(65536, socket.CMSG_SPACE(16), socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = at.recvmsg(_LONGEST, socket.CMSG_SPACE(16), socket.MSG_CMSG_CLOEXEC)
     numbers = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -131,8 +137,8 @@ def _command_failure(command: str, number: int) -> errors.ContainerError:
 def confess(to: socket.socket, exc: BaseException) -> None:
     """In a child: say what went wrong, as well as can be told without importing anything."""
     if isinstance(exc, errors.DevenvError):
-        say(to, Word.FAILED, message=exc.message, hint=exc.hint)
+        say(to, Word.FAILED, message=exc.message[:_TOLD], hint=exc.hint)
     elif isinstance(exc, OSError):
-        say(to, Word.FAILED, errno=exc.errno or 5, doing=str(exc.filename or "setting the container up"))
+        say(to, Word.FAILED, errno=exc.errno or 5, doing=str(exc.filename or "setting the container up")[:_TOLD])
     else:
-        say(to, Word.FAILED, message=f"{type(exc).__name__}: {exc}")
+        say(to, Word.FAILED, message=f"{type(exc).__name__}: {exc}"[:_TOLD])

@@ -36,6 +36,7 @@ from devenv.runtime import (
     rootfs,
     schedule,
     seccomp,
+    sysctl,
     user,
 )
 
@@ -454,7 +455,7 @@ def _numeric(described: dict[str, Any]) -> str:
 def _set_sysctl(name: str, value: str, *, wanted: bool) -> None:
     """In the host's /proc, which shows the namespaces of whoever looks, and which no image can have put there."""
     try:
-        descriptor = os.open(f"/proc/sys/{_sysctl_path(name)}", os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/sys/{sysctl.path(name)}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode())
         finally:
@@ -463,12 +464,6 @@ def _set_sysctl(name: str, value: str, *, wanted: bool) -> None:
         # Ours are for comfort; the user's are an error.
         if wanted:
             raise rootfs.Failure(exc.errno or 5, exc.strerror, f"setting `{name}` to `{value}`") from exc
-
-
-def _sysctl_path(name: str) -> str:
-    """sysctl(8): either separator will do, and the one that isn't the first stands for the dot of an interface."""
-    first = next((letter for letter in name if letter in "./"), ".")
-    return name if first == "/" else name.translate(str.maketrans("./", "/."))
 
 
 def set_oom_score(score: int, *, exact: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from devenv import errors
-from devenv.linux import statfs
+from devenv.linux import procfs
 
 _LABELLED = frozenset({"tmpfs", "mqueue", "devpts", "ramfs"})
 
@@ -54,12 +54,9 @@ def label_next_program(process: dict[str, object]) -> None:
 
 
 def _write(name: str, value: str) -> None:
-    # Ours, in the proc that we were born with, is another than the container's: the caller stands in the container, so
-    # whatever is at /proc there must be the kernel's (CVE-2019-16884).
-    descriptor = os.open(f"/proc/thread-self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    # The caller stands in the container, so whatever is at /proc there must be the kernel's.
+    descriptor = procfs.open_own(f"attr/{name}", os.O_WRONLY)
     try:
-        if statfs.f_type(descriptor) != statfs.PROC_SUPER_MAGIC:
-            raise errors.ContainerError("`/proc` of the container is not the kernel's")
         os.write(descriptor, value.encode())
     finally:
         os.close(descriptor)

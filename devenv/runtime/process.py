@@ -16,15 +16,14 @@ from typing import Any
 
 from devenv import errors
 from devenv.linux import process as linux_process
+from devenv.linux import procfs
 from devenv.runtime import capabilities, failure, user
 
-_RLIMITS = {
-    f"RLIMIT_{name}": getattr(resource, f"RLIMIT_{name}")
-    for name in (
-        "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
-    ).split()
-    if hasattr(resource, f"RLIMIT_{name}")
-}
+# In the order of their numbers (asm-generic/resource.h); Python's own table lacks LOCKS and RTTIME.
+RLIMITS = (
+    "RLIMIT_CPU RLIMIT_FSIZE RLIMIT_DATA RLIMIT_STACK RLIMIT_CORE RLIMIT_RSS RLIMIT_NPROC RLIMIT_NOFILE RLIMIT_MEMLOCK "
+    "RLIMIT_AS RLIMIT_LOCKS RLIMIT_SIGPENDING RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_RTPRIO RLIMIT_RTTIME"
+).split()
 _LAST_CAPABILITY = capabilities.last()
 _SETPCAP = 8
 
@@ -35,9 +34,9 @@ def set_rlimits(limits: list[dict[str, Any]], *, exact: bool) -> None:
     ``exact``: what can't be had as it stands is an error, as the specification wants it.
     """
     for limit in limits:
-        kind = _RLIMITS.get(limit["type"])
-        if kind is None:
+        if limit["type"] not in RLIMITS:
             raise OSError(22, "unknown limit", f"setting `{limit['type']}`")
+        kind = RLIMITS.index(limit["type"])
         # 2^64-1 is what others call -1: no limit.
         soft, hard = (-1 if limit[name] >= 1 << 63 else limit[name] for name in ("soft", "hard"))
         try:
@@ -55,8 +54,9 @@ def set_rlimits(limits: list[dict[str, Any]], *, exact: bool) -> None:
 def raise_rlimits(limits: list[dict[str, Any]]) -> None:
     """The hard limits that are above ours, while we are still who may: in a user namespace nobody is."""
     for limit in limits:
-        kind, hard = _RLIMITS.get(limit["type"]), -1 if limit["hard"] >= 1 << 63 else limit["hard"]
-        if kind is not None:
+        hard = -1 if limit["hard"] >= 1 << 63 else limit["hard"]
+        if limit["type"] in RLIMITS:
+            kind = RLIMITS.index(limit["type"])
             soft, ours = resource.getrlimit(kind)
             if ours != resource.RLIM_INFINITY and (hard == -1 or hard > ours):
                 with contextlib.suppress(PermissionError, ValueError):
@@ -123,9 +123,12 @@ def _set_groups(who: user.User) -> None:
         os.setgroups(list(who.groups))
     except PermissionError:
         # A user namespace with one id only: setgroups(2) is denied there for good (user_namespaces(7)).
-        with open("/proc/self/setgroups") as file:
-            if file.read().strip() != "deny":
+        descriptor = procfs.open_own("setgroups", os.O_RDONLY)
+        try:
+            if os.read(descriptor, 64).strip() != b"deny":
                 raise
+        finally:
+            os.close(descriptor)
 
 
 def environment(process: dict[str, Any], who: user.User) -> dict[str, str]:

@@ -151,6 +151,8 @@ class Builder:
         self._trees: list[int] = []  # what the root is made of beside itself
         # Ours, not the image's, to mask files with (CVE-2025-31133).
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+        if os.fstat(self._null).st_rdev != os.makedev(1, 3):
+            raise Failure(errno.ENODEV, "it is not the null device", "masking files with `/dev/null`")
 
     def build(self, cwd: str) -> None:
         """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere.

@@ -7,6 +7,7 @@ conditions ``includes`` and ``excludes`` (``caps``, ``arches``, ``minKernel``) i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from devenv.runtime import seccomp_bpf, seccomp_rules
 # Docker's words for processors, in `arches`.
 _MACHINES = {"x86_64": "amd64", "x86": "x86", "aarch64": "arm64", "arm": "arm"}
 _CARRIED = ("defaultAction", "defaultErrnoRet", "flags", "listenerPath", "listenerMetadata")
+_LARGEST = 4 << 20
 Version = tuple[int, int]
 
 
@@ -81,16 +83,25 @@ def _applies(entry: Entry, target: Target) -> bool:
     )
 
 
-def read(path: str) -> tuple[Profile, tuple[str, ...]]:
-    """A profile from a file, and the names in it that are no system call anywhere. Raises ``SpecError``."""
+class Read(NamedTuple):
+    profile: Profile
+    unknown: tuple[str, ...]  # names in it that are no system call anywhere
+    digest: str
+
+
+def read(path: str) -> Read:
+    """A profile from a file. Raises ``SpecError``."""
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        # O_NONBLOCK: nobody may ever write to a named pipe in its place.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            text = file.read(_LARGEST + 1)
     except OSError as exc:
         raise errors.SpecError(
             f"the seccomp profile `{path}` can't be read: {exc.strerror}",
             hint="it is relative to the project's folder; `seccomp:unconfined` is for no filter at all",
         ) from exc
+    if len(text) > _LARGEST:
+        raise errors.SpecError(f"the seccomp profile `{path}` has more than {_LARGEST >> 20} MiB")
     try:
         data = json.loads(text)
     except json.JSONDecodeError as exc:
@@ -102,7 +113,7 @@ def read(path: str) -> tuple[Profile, tuple[str, ...]]:
     except errors.ContainerError as exc:
         raise errors.SpecError(f"the seccomp profile `{path}` is wrong: {exc.message}", hint=exc.hint) from exc
     unknown = {name for entry in profile.entries for name in entry.rule["names"]} - syscalls.names()
-    return profile, tuple(sorted(unknown))
+    return Read(profile, tuple(sorted(unknown)), hashlib.sha256(text).hexdigest())
 
 
 def parse(data: Any) -> Profile:

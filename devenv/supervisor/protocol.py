@@ -8,6 +8,9 @@ cancels what is still under way, as a Ctrl-C does.
 from __future__ import annotations
 
 import json
+import os
+import socket
+import sys
 from typing import Any
 
 from devenv import __version__, errors
@@ -19,6 +22,12 @@ LIMIT = 16 * 1024 * 1024  # a project of a thousand services is about 2 MB
 
 def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def same_user(connection: socket.socket) -> bool:
+    """Only the owner gets as far as the socket's folder; SO_PEERCRED (unix(7)) makes sure."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder) in {os.geteuid(), 0}
 
 
 def error_to_json(error: BaseException, *, op: str = "") -> dict[str, Any]:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -177,7 +176,7 @@ class Server:
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if not _same_user(writer) or self._finished.done():
+        if not protocol.same_user(writer.get_extra_info("socket")) or self._finished.done():
             writer.close()
             return
         self._requests.add(task)
@@ -250,11 +249,3 @@ async def _until_done_or_hung_up(work: asyncio.Future[Any], reader: asyncio.Stre
         await asyncio.wait({work})
     finally:
         hung_up.cancel()
-
-
-def _same_user(writer: asyncio.StreamWriter) -> bool:
-    """Only the owner gets as far as the socket's folder; SO_PEERCRED (unix(7)) makes sure."""
-    connection: socket.socket = writer.get_extra_info("socket")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    return uid in {os.geteuid(), 0}

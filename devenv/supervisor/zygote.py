@@ -192,6 +192,9 @@ class _Zygote:
         except (BlockingIOError, ConnectionAbortedError):
             return
         connection.settimeout(2.0)
+        if not protocol.same_user(connection):
+            connection.close()
+            return
         try:
             request, descriptors = _receive(connection)
         except (OSError, ValueError, EOFError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -101,3 +102,27 @@ def test_the_host_looks_as_before(bundle: oci.Bundle) -> None:
     bundle.run("true")
     bundle.refused("/nothing")
     assert pathlib.Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_a_folder_outside_is_no_working_folder(bundle: oci.Bundle) -> None:
+    """CVE-2024-21626, with a descriptor that goes into the container because the caller says so."""
+
+    def outside(command: str) -> str:
+        words = f"exec 3</usr; exec {bundle.command} --root {bundle.root} {command}"
+        done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
+        assert (done.returncode != 0, done.stdout) == (True, ""), command
+        return done.stderr
+
+    name = bundle.started()
+    assert "/proc/self/fd/3" in outside(f"exec --preserve-fds 1 --cwd /proc/self/fd/3 {name} ls ..")
+    bundle.oci("delete", "--force", name)
+    bundle.process["cwd"] = "/proc/self/fd/3"
+    bundle.write("ls", "..")
+    assert "/proc/self/fd/3" in outside(f"run --preserve-fds 1 --bundle {bundle.folder} c")
+
+
+def test_a_configuration_that_is_too_large(bundle: oci.Bundle) -> None:
+    """CVE-2021-43784: what doesn't fit into a message is refused, never cut."""
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    bundle.config["annotations"] = {"a": "x" * 70_000}
+    assert "too large" in bundle.refused()

@@ -12,6 +12,7 @@ import pytest
 
 from devenv import errors
 from devenv.oci import checks
+from devenv.runtime import sysctl
 
 GOOD: dict[str, Any] = {
     "ociVersion": "1.2.0",
@@ -111,7 +112,7 @@ def test_signals(text: str, number: int) -> None:
 
 
 def test_sysctls_with_slashes() -> None:
-    assert checks.dotted("net/ipv4/conf/eno2.100/rp_filter") == "net.ipv4.conf.eno2/100.rp_filter"
+    assert sysctl.dotted("net/ipv4/conf/eno2.100/rp_filter") == "net.ipv4.conf.eno2/100.rp_filter"
 
 
 def spoiled(path: list[str | int], value: Any) -> Callable[[dict[str, Any]], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from typing import Any
 
@@ -56,6 +57,34 @@ def environment(folder: str, *options: str) -> desired.Environment:
     return desired.Environment(
         project={"services": {"a": service(*options)}}, directory=folder, config_files=(), scale={}
     )
+
+
+def test_a_file_is_read_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asks for it, and as often as it does, until it changes."""
+    read = seccomp_profile.read
+    paths: list[str] = []
+    monkeypatch.setattr(seccomp_profile, "read", lambda path: (paths.append(path), read(path))[1])
+    asked = service("seccomp:p.json")
+    for _ in range(2):
+        confinement.check("a", asked, folder)
+        confinement.notes(asked, folder)
+        confinement.digest(asked, folder)
+        confinement.profile(asked, folder)
+    assert len(paths) == 1
+    pathlib.Path(folder, "p.json").write_text(LOG + " ")
+    confinement.profile(asked, folder)
+    assert len(paths) == 2
+
+
+@pytest.mark.parametrize("kind", ["fifo", "endless"])
+def test_a_profile_that_is_no_file(folder: str, kind: str) -> None:
+    path = pathlib.Path(folder, "q.json")
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(errors.SpecError, match=r"q\.json"):
+        confinement.profile(service("seccomp:q.json"), folder)
 
 
 def test_bad_profiles_are_refused_while_planning(folder: str) -> None:

@@ -129,7 +129,7 @@ def test_files(tmp_path: pathlib.Path) -> None:
 
 def test_dockers_own_is_read_whole() -> None:
     path = pathlib.Path(__file__).parent / "testdata" / "docker-default-seccomp.json"
-    profile, unknown = seccomp_profile.read(str(path))
+    profile, unknown, _ = seccomp_profile.read(str(path))
     assert unknown == ()
     assert len(profile.entries) == len(json.loads(path.read_text())["syscalls"])
 
