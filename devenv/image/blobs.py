@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
+from concurrent import futures
 
 from devenv import errors
 from devenv.image import content, descriptor, ingest, lease, source
 from devenv.util import fs, paths
+
+VERIFY_CHUNK = 256 << 10
 
 
 class BlobStore:
@@ -27,9 +31,10 @@ class BlobStore:
 
     def has(self, wanted: descriptor.Descriptor) -> bool:
         try:
-            return os.stat(self.path(wanted)).st_size == wanted.size
+            status = os.lstat(self.path(wanted))
         except FileNotFoundError:
             return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == wanted.size
 
     def source(self, wanted: descriptor.Descriptor) -> source.Source:
         return source.File(self.path(wanted))
@@ -47,6 +52,35 @@ class BlobStore:
         if not self.has(wanted):
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             fs.write_whole(self.path(wanted), data, durable=True)
+
+    def verify(self) -> list[str]:
+        """Read every blob; the digests of those whose content is another. They are taken away: pulling or loading the
+        image again brings them back."""
+        try:
+            names = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+        names = [name for name in names if len(name) == 64]
+        with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = zip(names, pool.map(self._hash, names), strict=True)
+            broken = [name for name, found in results if found != name]
+        for name in broken:
+            fs.remove(f"{self.folder}/{name}")
+        return [f"sha256:{name}" for name in broken]
+
+    def _hash(self, name: str) -> str:
+        found = hashlib.sha256()
+        buffer = memoryview(bytearray(VERIFY_CHUNK))
+        try:
+            fd = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        with open(fd, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return ""
+            while size := file.readinto(buffer):
+                found.update(buffer[:size])
+        return found.hexdigest()
 
     def ingest(
         self,

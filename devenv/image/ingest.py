@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -137,7 +138,7 @@ class Ingest:
 
     def _resume(self, held: int) -> tuple[int, bool]:
         """What an earlier attempt or another process left."""
-        if os.path.exists(self._path):
+        if self._is_there():
             fs.remove(self._partial)
             blob = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             os.dup2(blob, held, inheritable=False)
@@ -152,6 +153,14 @@ class Ingest:
             self._hash, offset = hashlib.sha256(), 0
         os.lseek(held, offset, os.SEEK_SET)
         return offset, False
+
+    def _is_there(self) -> bool:
+        """What somebody cut off is replaced by what arrives."""
+        try:
+            status = os.lstat(self._path)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == self.descriptor.size
 
     def _mismatch(self, text: str) -> Mismatch:
         fs.remove(self._partial)

@@ -40,7 +40,7 @@ def parse(data: bytes, target: descriptor.Descriptor, *, what: str) -> Manifest:
     given = _load(data, target, what=what)
     if "manifests" in given:
         raise errors.ImageError(f"{where} is a manifest and an index at once")
-    if given.get("schemaVersion") not in {2, None}:
+    if given.get("schemaVersion", 2) != 2:
         raise errors.ImageError(f"{where} has an unknown `schemaVersion`")
     config = descriptor.parse(given.get("config"), what=f"{where}: config")
     if config.media_type not in descriptor.CONFIGS:

@@ -85,12 +85,12 @@ def is_tag(text: str) -> bool:
 
 def parse(text: str) -> Reference:
     """Raises ``ImageError`` that says which part is wrong."""
-    if not text or text != text.strip():
-        raise errors.ImageError(f"image reference `{text}` is empty or has spaces around it")
     if len(text) > TEXT_LIMIT:
         raise errors.ImageError(f"image reference `{text[:60]}…` is too long")
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
         raise errors.ImageError(f"image reference {text!r} holds a control character")
+    if not text or text != text.strip():
+        raise errors.ImageError(f"image reference `{text}` is empty or has spaces around it")
     transport, colon, rest = text.partition(":")
     if colon:
         if transport == Transport.HOST:

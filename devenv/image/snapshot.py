@@ -85,7 +85,10 @@ def load(where: paths.Paths, chain_id: str) -> Snapshot | None:
     if not isinstance(record, dict) or record.get("boot") not in {None, boot_id()}:
         return None
     settled = record.get("boot") is None
-    return Snapshot(chain_id, f"{folder}/fs", tuple(record["notes"]), record["empty"], record["hides_all"], settled)
+    try:
+        return Snapshot(chain_id, f"{folder}/fs", tuple(record["notes"]), record["empty"], record["hides_all"], settled)
+    except (KeyError, TypeError):
+        return None
 
 
 def settle(where: paths.Paths, snapshots: Iterable[Snapshot]) -> None:
@@ -117,7 +120,8 @@ def boot_id() -> str:
 def size(folder: str) -> int:
     """In bytes, of the files of an unpacked layer."""
     record: Any = fs.read_json(f"{folder}/layer.json")
-    return int(record.get("size", 0)) if isinstance(record, dict) else 0
+    found = record.get("size") if isinstance(record, dict) else None
+    return found if isinstance(found, int) else 0
 
 
 def _ensure(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: tuple[str, ...], what: str) -> Snapshot:
