@@ -245,23 +245,7 @@ class Builder:
         if overlay["target"] in self._sources.fused:
             fuseoverlay.attach(self._sources.fused[overlay["target"]], target)
             return
-        data = overlay_.of_the_kernel(overlay, in_user_namespace=self._user_namespace)
-        if len(data) < 4000:
-            mount.mount("overlay", target, "overlay", 0, data)
-            return
-        # More layers than fit into the one page that mount(2) copies: one by one (kernel 6.5).
-        context = mount.fsopen("overlay")
-        for path in overlay["lower"]:
-            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir+", path)
-        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "upperdir", overlay["upper"])
-        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "workdir", overlay["work"])
-        if self._user_namespace:
-            mount.fsconfig(context, mount.FSCONFIG_SET_FLAG, "userxattr")
-        mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
-        tree = mount.fsmount(context, 0)
-        mount.move_mount(tree, "", mount.AT_FDCWD, target, mount.MOVE_MOUNT_F_EMPTY_PATH)
-        os.close(tree)
-        os.close(context)
+        overlay_.mounted(overlay, target, in_user_namespace=self._user_namespace)
 
     # -- mounts ------------------------------------------------------------------------------------------------
 

@@ -216,3 +216,20 @@ def test_an_image_that_is_not_there(anyone: runner.Devenv, project: projects.Pro
     assert anyone.ps() == {}
     project.write(spec().replace("oci:images", "postgres:16"))
     assert "skopeo copy" in anyone("up", "-d", code=4).stderr
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvrange"], indirect=True)
+def test_more_than_a_hundred_layers(anyone: runner.Devenv, project: projects.Project) -> None:
+    layout(project)
+    writer = ocilayout.Writer(project / "images")
+    busybox = {
+        "bin": ocilayout.folder(),
+        "bin/busybox": ocilayout.file(pathlib.Path(ocilayout.BUSYBOX).read_bytes(), mode=0o755),
+    }
+    layers = [busybox, *({f"layer-{number}": str(number)} for number in range(130))]
+    writer.index([writer.image(layers, {"Entrypoint": ["/bin/busybox"]})])
+    for path in (project / "images").rglob("*"):
+        project._own(path)
+    project.write(spec())
+    assert anyone("run", "--rm", "app", "ls", "/").stdout.count("layer-") == 130
+    anyone("down")

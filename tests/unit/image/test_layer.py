@@ -151,6 +151,20 @@ def test_lies(tmp_path: pathlib.Path) -> None:
             read(bad)
 
 
+def test_a_window_of_gigabytes(tmp_path: pathlib.Path) -> None:
+    """zstd lets the sender choose how much memory the reader takes: here 2 GiB, for an empty frame."""
+    with pytest.raises(layer.LayerError, match="broken zstd"):
+        read(wanted(tmp_path / "l", b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", b""))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress, bz2.compress, lzma.compress])
+def test_bombs_of_every_kind(tmp_path: pathlib.Path, compress: Callable[[bytes], bytes]) -> None:
+    plain = b"\0" * (8 << 20)
+    given = wanted(tmp_path / "l", compress(plain), plain)
+    with pytest.raises(layer.LayerError, match="400 times its size"):
+        read(given, layer.Limits(free_size=1 << 20))
+
+
 def test_bombs(tmp_path: pathlib.Path) -> None:
     plain = b"\0" * (8 << 20)
     given = wanted(tmp_path / "l", gzip.compress(plain), plain)
