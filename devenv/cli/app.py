@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,24 +24,26 @@ Context = Any  # click's own class: typer brings a copy of click from 0.28 on, a
 
 
 class Group(core.TyperGroup):
-    """The commands of the table, each built when it is asked for."""
+    """The commands of a table, each built when it is asked for."""
+
+    table: Mapping[str, commands.Command] = commands.COMMANDS
 
     def list_commands(self, ctx: Context) -> list[str]:
-        return [name for name in app_names() if not commands.COMMANDS[name].hidden]
+        return [name for name, entry in self.table.items() if _exists(entry) and not entry.hidden]
 
     def get_command(self, ctx: Context, cmd_name: str) -> Any:
-        entry = commands.COMMANDS.get(cmd_name)
+        entry = self.table.get(cmd_name)
         if entry is None or not _exists(entry):
             return None
         return load(cmd_name, entry)
 
     def format_commands(self, ctx: Context, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, commands.COMMANDS[name].help) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, self.table[name].help) for name in self.list_commands(ctx)])
 
     def resolve_command(self, ctx: Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None:
-            _unknown(args[0], self.list_commands(ctx))
+            _unknown(args[0], self.list_commands(ctx), group="" if self.table is commands.COMMANDS else self.name or "")
         return super().resolve_command(ctx, args)
 
 
@@ -97,11 +100,13 @@ def app_names() -> list[str]:
 
 
 def _exists(entry: commands.Command) -> bool:
-    return os.path.exists(f"{os.path.dirname(__file__)}/{entry.module}.py")
+    return bool(entry.group) or os.path.exists(f"{os.path.dirname(__file__)}/{entry.module}.py")
 
 
 def load(name: str, entry: commands.Command) -> Any:
     """The click command of one row of the table."""
+    if entry.group:
+        return _load_group(name, entry)
     function = getattr(importlib.import_module(f"devenv.cli.{entry.module}"), entry.function)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     settings = {"allow_interspersed_args": not entry.positional}
@@ -109,12 +114,28 @@ def load(name: str, entry: commands.Command) -> Any:
     return build(single)
 
 
-def _unknown(name: str, known: list[str]) -> NoReturn:
-    if name in commands.MISSING:
+def _load_group(name: str, entry: commands.Command) -> Any:
+    """``devenv image``: shows its commands where none is named."""
+    table = type("Table", (Group,), {"table": entry.group})
+    group = typer.Typer(
+        name=name, cls=table, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+
+    @group.callback(invoke_without_command=True, help=f"{entry.help}.")
+    def show(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            print(ctx.get_help())
+
+    return build(group)
+
+
+def _unknown(name: str, known: list[str], *, group: str) -> NoReturn:
+    if name in commands.MISSING and not group:
         raise errors.UsageError(f"`devenv {name}` is not built yet", hint=commands.MISSING[name] or None)
+    path = f"{group} " if group else ""
     raise errors.UsageError(
-        f"there is no command `{name}`",
-        hint=report.did_you_mean(name, known) or "`devenv --help` lists the commands",
+        f"there is no command `{path}{name}`",
+        hint=report.did_you_mean(name, known) or f"`devenv {path}--help` lists the commands",
     )
 
 
@@ -254,9 +275,8 @@ def _repair_streams() -> None:
 def preload() -> None:
     """For the zygote: import all that commands import, and build the table, so that its children need not."""
     click_group()
-    for name, entry in commands.COMMANDS.items():
-        if _exists(entry):
-            load(name, entry)
+    for name, entry in _all_commands():
+        load(name, entry)
     for module in _PRELOADED:
         try:
             importlib.import_module(module)
@@ -266,6 +286,11 @@ def preload() -> None:
     from devenv.runtime import seccomp
 
     seccomp.warm()
+
+
+def _all_commands() -> Iterator[tuple[str, commands.Command]]:
+    for name, entry in commands.COMMANDS.items():
+        yield from entry.group.items() or ([(name, entry)] if _exists(entry) else [])
 
 
 # What commands import inside their bodies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from devenv.cli import context, operate, options
@@ -21,6 +22,8 @@ class Wishes(NamedTuple):
     timeout: float | None = None
     renew_volumes: bool = False
     dry_run: bool = False
+    pull: str = ""  # in place of each service's `pull_policy`
+    quiet_pull: bool = False
 
 
 def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> dict[str, Any]:
@@ -31,6 +34,8 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
     values["parallel"] = given.parallel
+    # Logins and proxies are the asking command's, not those of whoever started the supervisor.
+    values["environ"] = dict(os.environ)
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -11,6 +12,7 @@ class Command(NamedTuple):
     function: str = "command"
     positional: bool = False  # options end at the first argument: the rest belongs to somebody else's command
     hidden: bool = False
+    group: Mapping[str, Command] = {}  # what a command of commands has, in place of a module
 
     @property
     def target(self) -> str:
@@ -40,6 +42,24 @@ COMMANDS: dict[str, Command] = {
     "events": Command("events", "Follow what happens to containers"),
     "wait": Command("wait", "Wait until services stop, and print their exit codes"),
     "images": Command("images", "List the images that containers use"),
+    "pull": Command("pull", "Pull the images of services"),
+    "push": Command("push", "Push the images of services"),
+    "image": Command(
+        "",
+        "Manage images",
+        group={
+            "pull": Command("image_pull", "Pull an image from its registry"),
+            "push": Command("image_push", "Push an image to its registry"),
+        },
+    ),
+    "registry": Command(
+        "",
+        "Log in to registries",
+        group={
+            "login": Command("registry_login", "Log in to a registry"),
+            "logout": Command("registry_login", "Forget a login", function="logout"),
+        },
+    ),
     "config": Command("config", "Check the spec and print it as devenv understands it"),
     "convert": Command("config", "Same as config", hidden=True),
     "plan": Command("plan", "Print what `up` would do, and why"),
@@ -58,8 +78,6 @@ MISSING: dict[str, str] = {
     "cp": "a bind mount carries files, and `devenv exec -T SERVICE cat FILE > FILE` copies one out",
     "export": "",
     "publish": "",
-    "pull": "use an image that is here already: `host:`, `rootfs:DIR` or `oci:DIR`",
-    "push": "",
     "volumes": "`devenv config --volumes` lists those of the spec",
     "watch": "a bind mount shows edits at once",
 }

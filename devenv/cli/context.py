@@ -30,6 +30,18 @@ class Loaded(NamedTuple):
     def check_services(self, names: list[str] | None) -> list[str]:
         return check_services(list(names or ()), self.spec.services, self.identity.name)
 
+    def chosen(self, names: list[str] | None) -> list[str]:
+        """Those named, or all."""
+        return self.check_services(names) or sorted(self.canonical["services"])
+
+    def with_dependencies(self, names: list[str] | None) -> list[str]:
+        """With all that they depend on."""
+        from devenv.graph import edges, traversal
+
+        every = self.canonical["services"]
+        needs = {name: set(edges.depends_on(service)) & set(every) for name, service in every.items()}
+        return sorted(traversal.closure(needs, set(self.chosen(names))))
+
 
 class Found(NamedTuple):
     """A project, with its spec when that could be read."""

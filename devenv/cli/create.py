@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """Create containers, networks and volumes without starting anything."""
     operate.exclusive(force_recreate=force_recreate, no_recreate=no_recreate)
-    up.warn_of_images(build=build, pull=pull)
+    up.check_images(build=build, pull=pull)
     project = context.load(ctx.obj, services)
     wishes = bringup.Wishes(
         services=tuple(project.check_services(services)),
@@ -31,5 +31,7 @@ def command(
         no_start=True,
         remove_orphans=remove_orphans,
         scale=operate.scales(scale),
+        pull=pull,
+        quiet_pull=quiet_pull,
     )
     bringup.bring_up(ctx.obj, project, wishes, title="create")

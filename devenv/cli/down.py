@@ -21,13 +21,17 @@ def command(
     rmi: Annotated[str, typer.Option("--rmi", metavar="TYPE", help="local or all; not effective yet")] = "",
 ) -> None:
     """Stop and remove containers and networks."""
+    from devenv.supervisor import engine
+
     given: options.Globals = ctx.obj
     seconds = formats.seconds_or_duration(timeout, option="--timeout")
     if rmi:
         terminal.warn("`--rmi` is understood but not effective yet: images stay")
     project = context.find(given)
     names = project.check_services(services)
-    if not operate.is_known(project):
+    known = operate.is_known(project)
+    # An `up` that still pulls its images has nothing on disk, and is to be interrupted all the same.
+    if not known and not engine.answers(project.identity, project.where):
         terminal.warn(f"nothing to remove for project `{project.identity.name}`")
         return
     params = {
@@ -38,5 +42,7 @@ def command(
     }
     params["dry_run"] = given.dry_run
     result = operate.request(operate.ensure(project), "down", params, show=sink.choose(given))
+    if not known and not (result or {}).get("operations"):
+        terminal.warn(f"nothing to remove for project `{project.identity.name}`")
     if given.dry_run:
         print((result or {}).get("plan", ""), end="")

@@ -61,9 +61,14 @@ NoRecreate = Annotated[bool, typer.Option("--no-recreate", help="Keep containers
 Scale = Annotated[
     list[str] | None, typer.Option("--scale", metavar="SERVICE=N", help="How many containers a service has")
 ]
+IncludeDeps = Annotated[bool, typer.Option("--include-deps", help="Also for services they depend on")]
+QuietTransfer = Annotated[bool, typer.Option("--quiet", "-q", help="No progress")]
+Platform = Annotated[
+    str, typer.Option("--platform", metavar="PLATFORM", help="As linux/arm64/v8; this machine's if none")
+]
 Build = Annotated[bool, typer.Option("--build", help="Build images first; not effective yet")]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Build no image")]
-Pull = Annotated[str, typer.Option("--pull", metavar="POLICY", help="always, missing or never; not effective yet")]
+Pull = Annotated[str, typer.Option("--pull", metavar="POLICY", help="always, missing, never or policy")]
 QuietPull = Annotated[bool, typer.Option("--quiet-pull", help="Pull without progress")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question")]
 EnvVars = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="Environment variable")]

@@ -64,7 +64,7 @@ def command(
     operate.refuse_dry_run(given, "run")
     operate.exclusive(publish=bool(publish), service_ports=service_ports)
     operate.exclusive(tty=tty, no_tty=no_tty)
-    up.warn_of_images(build=build, pull=pull)
+    up.check_images(build=build, pull=pull)
     project = context.load(given, [service])
     project.check_services([service])
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
@@ -94,6 +94,9 @@ def command(
         "auto_remove": rm and detach,
         # Attached, the container is made and waits for `run_start`.
         "start": detach,
+        "pull": pull,
+        "quiet_pull": quiet_pull,
+        "environ": dict(os.environ),
     }
     supervisor = operate.ensure(project)
     shown = given._replace(progress=options.Progress.QUIET) if quiet else given

@@ -77,7 +77,7 @@ def command(
     operate.exclusive(
         abort_on_container_exit=abort_on_container_exit, abort_on_container_failure=abort_on_container_failure
     )
-    warn_of_images(build=build, pull=pull)
+    check_images(build=build, pull=pull)
     if watch:
         terminal.warn("`--watch` is not built yet; a bind mount shows edits at once")
     project = context.load(given, services)
@@ -96,6 +96,8 @@ def command(
         wait_timeout=limit,
         timeout=formats.seconds_or_duration(timeout, option="--timeout"),
         renew_volumes=renew_anon_volumes,
+        pull=pull,
+        quiet_pull=quiet_pull,
     )
     if detach or wishes.wait or no_start or given.dry_run:
         bringup.bring_up(given, project, wishes, title="up")
@@ -115,11 +117,9 @@ def command(
     return attached.run(given, project, wishes, manner)
 
 
-def warn_of_images(*, build: bool, pull: str) -> None:
+def check_images(*, build: bool, pull: str) -> None:
     """What is understood and can't be done yet is said, never skipped in silence."""
     if build:
         terminal.warn("`--build` is understood but not effective yet: images are not built")
     if pull:
         options.one_of("--pull", pull, ("always", "missing", "never", "build", "policy"))
-        if pull == "always":
-            terminal.warn("`--pull always` is understood but not effective yet: images are not pulled")

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS images (
     digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, size INTEGER NOT NULL, added REAL NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS tags (
-    name TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE
+    name TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE, checked REAL NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS repositories (
     name TEXT NOT NULL, digest TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE, PRIMARY KEY (name, digest)
@@ -64,6 +64,15 @@ class Index:
             elif f"{repository}:{wanted.tag}" in image.tags:
                 return image
         return None
+
+    def checked(self, tag: str) -> float | None:
+        """When it was last seen, in a registry or elsewhere, that the tag means what it means here."""
+
+        def query(database: sqlite3.Connection) -> float | None:
+            row = database.execute("SELECT checked FROM tags WHERE name = ?", (tag,)).fetchone()
+            return None if row is None else float(row[0])
+
+        return self._read(query)
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -209,6 +218,6 @@ def _insert(database: sqlite3.Connection, image: names.Stored) -> None:
         (target.digest, target.media_type, target.size, image.added),
     )
     for tag in image.tags:
-        database.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (tag, target.digest))
+        database.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (tag, target.digest, image.added))
     for name in image.repositories:
         database.execute("INSERT OR IGNORE INTO repositories VALUES (?, ?)", (name, target.digest))

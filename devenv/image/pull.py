@@ -13,13 +13,14 @@ refusal leave the name as it was, and parts of blobs for the next attempt.
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import errors, events
-from devenv.image import content, descriptor, ingest, lease, manifest, names, platform, reference, snapshot
+from devenv.image import content, descriptor, ingest, lease, manifest, platform, reference
 from devenv.image import store as image_store
 from devenv.image.registry import client, fetcher, resolver
 from devenv.image.registry import errors as registry_errors
@@ -55,7 +56,7 @@ class Puller:
         say.status(events.Status.WORKING, "Pulling")
         try:
             with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
-                pulled = self._pull(wanted, text, machine, held, say)
+                pulled = self._pull(wanted, machine, held, say, text=text)
         except errors.DevenvError as exc:
             say.status(events.Status.ERROR, "Error", exc.message)
             raise
@@ -67,18 +68,19 @@ class Puller:
             return self._client.resolver(wanted).tags()
 
     def _pull(
-        self, wanted: reference.Reference, text: str, machine: str | None, held: lease.Lease, say: _Sayer
+        self, wanted: reference.Reference, machine: str | None, held: lease.Lease, say: _Sayer, *, text: str
     ) -> Pulled:
         found = self._client.resolver(wanted, say=say.warn)
         known = self._store.index.find(wanted)
-        if known is not None and self._is_here(known, machine, held, text) and found.head() == known.target.digest:
+        here = known is not None and self._store.has(known, machine or os.uname().machine)
+        if known is not None and here and found.head() == known.target.digest:
             self._keep(wanted, known.target)
             return Pulled(known.target, fresh=False)
         root = found.root()
 
         def transfer(*, mirrors: bool) -> None:
             source = self._client.fetcher(wanted, mirrors=mirrors)
-            attempt = _Transfer(self._where, self._store, blobs_of=source, text=text, held=held, say=say)
+            attempt = _Transfer(self._store, blobs_of=source, text=text, held=held, say=say)
             attempt.run(root, found, machine)
 
         try:
@@ -87,7 +89,7 @@ class Puller:
             # What arrived was wrong, or what a crash had left: once more, all of it, and not from a mirror.
             transfer(mirrors=False)
         self._keep(wanted, root.descriptor)
-        return Pulled(root.descriptor, fresh=known is None or known.target.digest != root.descriptor.digest)
+        return Pulled(root.descriptor, fresh=True)
 
     def _keep(self, wanted: reference.Reference, target: descriptor.Descriptor) -> None:
         name = f"{wanted.registry}/{wanted.repository}"
@@ -95,30 +97,12 @@ class Puller:
         tags = [f"{name}:{wanted.tag}"] if wanted.tag and not wanted.digest else []
         self._store.index.put(target, tags=tags, repositories=[name])
 
-    def _is_here(self, known: names.Stored, machine: str | None, held: lease.Lease, text: str) -> bool:
-        """All that a container of it needs, unpacked or still to be."""
-        store = self._store.blobs
-        held.add(known.target.digest)
-        try:
-            found = manifest.find(
-                [known.target._replace(platform=None)],
-                lambda each: store.read(each, what=text),
-                what=text,
-                machine=machine,
-            ).manifest
-            needed = [found.config, *found.layers]
-            held.add(*(each.digest for each in needed))
-        except errors.ImageError:
-            return False
-        return all(store.has(each) for each in needed)
-
 
 class _Transfer:
     """One attempt at one image."""
 
     def __init__(
         self,
-        where: paths.Paths,
         store: image_store.ImageStore,
         *,
         blobs_of: fetcher.Fetcher,
@@ -126,7 +110,7 @@ class _Transfer:
         held: lease.Lease,
         say: _Sayer,
     ) -> None:
-        self._where = where
+        self._store = store
         self._blobs = store.blobs
         self._fetcher = blobs_of
         self._text = text
@@ -165,18 +149,27 @@ class _Transfer:
         image = manifest.assemble(found, config, lambda layer: ingests[layer.digest], verify=False, what=self._what)
         self._say.expect(list(ingests.values()))
         with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as threads:
-            work = [threads.submit(self._download, each, ingests) for each in ingests.values()]
+            work = {each: threads.submit(self._download, ingests[each], ingests) for each in ingests}
             try:
-                self._unpack(image)
-                for done in work:
+                self._unpack(image, found, work)
+                for done in work.values():
                     done.result()
             except BaseException as exc:
                 _cancel(ingests, exc)
                 raise
 
-    def _unpack(self, image: content.Content) -> None:
-        if image.layers:
-            snapshot.prepare(self._where, image, held=self._held, what=self._text)
+    def _unpack(
+        self, image: content.Content, found: manifest.Manifest, work: Mapping[str, concurrent.futures.Future[None]]
+    ) -> None:
+        try:
+            if image.layers:
+                self._store.unpack(image, held=self._held, what=self._text)
+        except errors.ImageError:
+            # The unpacker meets what arrives before its digest is known. If that is wrong, it is the better reason.
+            broken = self._store.lowest_packed(image)
+            if broken is not None:
+                work[found.layers[broken].digest].result()
+            raise
 
     def _download(self, each: ingest.Ingest, others: Mapping[str, ingest.Ingest]) -> None:
         try:

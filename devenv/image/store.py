@@ -33,6 +33,7 @@ from devenv.image import (
     manifest,
     names,
     oci_layout,
+    platform,
     records,
     reference,
     rootfs,
@@ -59,7 +60,7 @@ class ImageStore:
         self.index = index.Index(where)
         self.blobs = blobs.BlobStore(where)
 
-    def resolve(self, text: str, *, base: str) -> Image:
+    def resolve(self, text: str, *, base: str, wanted_platform: str = "") -> Image:
         """``base`` is the project's folder, which paths are relative to. Raises ``ImageError``; ``Missing`` for a name
         that a registry may know."""
         wanted = reference.parse(text)
@@ -68,7 +69,8 @@ class ImageStore:
         if wanted.transport is reference.Transport.ROOTFS:
             return rootfs.resolve(wanted.path, base=base, reference=text)
         if wanted.transport is reference.Transport.REGISTRY:
-            return self._from_store(text, wanted)
+            machine = platform.machine(wanted_platform) if wanted_platform else os.uname().machine
+            return self._from_store(text, wanted, machine)
         return self._from_disk(text, wanted, base)
 
     @property
@@ -88,6 +90,18 @@ class ImageStore:
                 self._held.release()
                 self._held = None
 
+    def unpack(self, found: content.Content, *, held: lease.Lease, what: str) -> list[snapshot.Snapshot]:
+        """The layers, the lowest first. They may still arrive."""
+        snapshots = snapshot.prepare(self._where, found, held=held, what=what)
+        self._settle(snapshots)
+        return snapshots
+
+    def lowest_packed(self, found: content.Content) -> int | None:
+        """The number of the lowest layer that is not unpacked."""
+        chain_ids = snapshot.chain([each.diff_id for each in found.layers])
+        packed = (number for number, each in enumerate(chain_ids) if snapshot.load(self._where, each) is None)
+        return next(packed, None)
+
     def _settle(self, snapshots: list[snapshot.Snapshot]) -> None:
         """Nobody waits for the disk but the end of the process."""
         if not all(each.settled for each in snapshots):
@@ -95,12 +109,25 @@ class ImageStore:
             self._settling = [each for each in self._settling if each.is_alive()] + [thread]
             thread.start()
 
+    def has(self, stored: names.Stored, machine: str) -> bool:
+        """Whether all that a container on that machine needs of it is here: of an index, most often one platform is.
+        A lease of this process keeps it from then on."""
+        target = stored.target._replace(platform=None)
+        self.held.add(target.digest)
+        try:
+            found = manifest.find([target], lambda each: self.blobs.read(each, what=""), what="", machine=machine)
+        except errors.ImageError:
+            return False
+        needed = [found.target, found.manifest.config, *found.manifest.layers]
+        self.held.add(*(each.digest for each in needed))
+        return all(map(self.blobs.has, needed))
+
     def _kept(self, image: Image) -> Image:
         self.held.add(*records.chain_ids(image))
         return image
 
-    def _from_store(self, text: str, wanted: reference.Reference) -> Image:
-        key = _key(str(wanted))
+    def _from_store(self, text: str, wanted: reference.Reference, machine: str) -> Image:
+        key = _key(str(wanted), machine)
         state = records.state_of(names.path(self._where))
         if found := self._current(key, state, text):
             return found
@@ -108,12 +135,15 @@ class ImageStore:
         if stored is None:
             raise _missing(wanted)
         what = f"image `{text}`"
+        if not self.has(stored, machine):
+            raise _missing(wanted)
         self.held.add(*gc.reach(self._where, stored.target).blobs)
 
         def read(each: descriptor.Descriptor) -> bytes:
             return self.blobs.read(each, what=what)
 
-        chosen = manifest.find([stored.target._replace(platform=None)], read, what=what).manifest
+        candidates = [stored.target._replace(platform=None)]
+        chosen = manifest.find(candidates, read, what=what, machine=machine).manifest
         image = self._unpacked(
             text, manifest.assemble(chosen, read(chosen.config), self.blobs.source, verify=False, what=what)
         )
@@ -162,8 +192,7 @@ class ImageStore:
     def _unpacked(self, text: str, found: content.Content) -> Image:
         if not found.layers:
             raise errors.ImageError(f"image `{text}` has no layers: there is nothing to run in it")
-        snapshots = snapshot.prepare(self._where, found, held=self.held, what=text)
-        self._settle(snapshots)
+        snapshots = self.unpack(found, held=self.held, what=text)
         notes = [*found.notes, *(note for each in snapshots for note in each.notes)]
         return Image(
             reference=text,
@@ -174,8 +203,8 @@ class ImageStore:
         )
 
 
-def _key(text: str) -> str:
-    return hashlib.sha256(f"{text} {os.uname().machine}".encode("utf-8", "surrogateescape")).hexdigest()
+def _key(text: str, machine: str = "") -> str:
+    return hashlib.sha256(f"{text} {machine or os.uname().machine}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _index(wanted: reference.Reference, path: str, text: str) -> str:
@@ -193,8 +222,4 @@ def _index(wanted: reference.Reference, path: str, text: str) -> str:
 
 
 def _missing(wanted: reference.Reference) -> Missing:
-    return Missing(
-        f"image `{wanted.familiar}` is not here, and pulling from registries is not built in yet",
-        hint=f"copy it into a folder with `skopeo copy docker://{wanted} oci:DIR` and write `oci:DIR`,"
-        " or use `host:` or `rootfs:DIR`",
-    )
+    return Missing(f"image `{wanted.familiar}` is not here", hint=f"devenv image pull {wanted.familiar}")

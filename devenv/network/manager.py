@@ -44,7 +44,6 @@ class NetworkManager:
         self._worker = worker.Worker()
         self._rootless = rootless.in_user_namespace()
         self._holder: rootless.Holder | None = None
-        self._to_host = False
         self._preparing = threading.Lock()
         self._host_routes: Nets = []
         self._rules: firewall.Table | None = None
@@ -154,18 +153,11 @@ class NetworkManager:
     def gateway(self) -> str:
         """What ``host-gateway`` stands for: an address of the host that containers can reach; or empty."""
         networks = [network for network in self.list() if not network.internal]
-        if not networks:
-            return ""
-        if not self._rootless:
-            return networks[0].gateways[0]
-        holder = self._holder or rootless.load(self._paths.project_run(self._project_id))
-        return holder.outbound.host if holder else ""
+        return networks[0].gateways[0] if networks and not self._rootless else ""
 
-    def lead_to_host(self) -> bool:
-        """Have a way to the machine itself, for somebody asks for it; whether there is one."""
-        self._to_host = True
-        self._prepare()
-        return not self._rootless or bool(self._holder and self._holder.outbound.host)
+    def reaches_host(self) -> bool:
+        """Whether containers can have an address of the host at all."""
+        return not self._rootless
 
     # In the caller's thread
 
@@ -182,7 +174,7 @@ class NetworkManager:
                 self._host_routes = self._worker.call(self._read_host_routes)
             settled = self._holder is not None
             spawn = (lambda: self._worker.call(rootless.spawn_here)) if settled else rootless.spawn_in_new_namespace
-            holder = rootless.ensure(self._paths.project_run(self._project_id), spawn, to_host=self._to_host)
+            holder = rootless.ensure(self._paths.project_run(self._project_id), spawn)
             if holder == self._holder:
                 return
             self._holder = holder

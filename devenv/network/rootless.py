@@ -16,9 +16,7 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,10 +28,7 @@ from devenv.util import fs, identity
 
 # Handed to the host's resolver by pasta; link-local, so that it is nobody else's address.
 PASTA_DNS = "169.254.1.1"
-# Led to the machine itself, by its own address; as podman has it.
-PASTA_HOST = "169.254.1.2"
 SLIRP_DNS = "10.0.2.3"
-SLIRP_HOST = "10.0.2.2"
 TUN = "/dev/net/tun"
 PATIENCE = 10.0
 
@@ -53,8 +48,6 @@ class Outbound(NamedTuple):
     process: Process
     dns: str
     note: str
-    host: str = ""  # leads to the machine itself, or to its localhost
-    asked: bool = False  # whether somebody wants that address
 
 
 class Holder(NamedTuple):
@@ -89,8 +82,6 @@ def load(project_run: str) -> Holder | None:
                 Process(outbound["pid"], outbound["start_time"]),
                 outbound["dns"],
                 outbound["note"],
-                outbound.get("host", ""),
-                outbound.get("asked", False),
             ),
         )
     except (KeyError, TypeError):
@@ -106,18 +97,14 @@ def _save(project_run: str, holder: Holder) -> None:
             "program": outbound.program,
             "dns": outbound.dns,
             "note": outbound.note,
-            "host": outbound.host,
-            "asked": outbound.asked,
         },
     }
     os.makedirs(project_run, mode=0o700, exist_ok=True)
     fs.write_json(f"{project_run}/netns.json", data)
 
 
-def ensure(project_run: str, spawn: Callable[[], Process], *, to_host: bool = False) -> Holder:
+def ensure(project_run: str, spawn: Callable[[], Process]) -> Holder:
     """The project's namespace, held and with a way out; ``spawn`` starts a holder in it when there is none.
-
-    ``to_host``: the way out leads to the machine itself too, from now on, even if that is to its localhost.
 
     Called in a thread that stands in the host's namespace, which the way out is started in.
     """
@@ -129,16 +116,10 @@ def ensure(project_run: str, spawn: Callable[[], Process], *, to_host: bool = Fa
         # Written before the way out is tried: a crash in between must not leave a holder that nobody knows.
         holder = Holder(process, Outbound("", NOBODY, "", ""))
         _save(project_run, holder)
-        holder = holder._replace(outbound=_connect(project_run, process, to_host=to_host))
+        holder = holder._replace(outbound=_connect(project_run, process))
         _save(project_run, holder)
-        return holder
-    outbound = holder.outbound
-    missed = to_host and not outbound.host and not outbound.asked
-    if outbound.program and (missed or not outbound.process.alive()):
-        _end(outbound.process)
-        holder = holder._replace(
-            outbound=_connect(project_run, holder.process, to_host=to_host or outbound.asked),
-        )
+    elif holder.outbound.program and not holder.outbound.process.alive():
+        holder = holder._replace(outbound=_connect(project_run, holder.process))
         _save(project_run, holder)
     return holder
 
@@ -188,7 +169,7 @@ def _started(argv: Sequence[str], *, pass_fds: Sequence[int] = (), log: int = su
     return Process(process.pid, started or 0)
 
 
-def _connect(project_run: str, holder: Process, *, to_host: bool) -> Outbound:
+def _connect(project_run: str, holder: Process) -> Outbound:
     """Start the way out, or say in one sentence why there is none."""
     found = shutil.which("pasta") or shutil.which("slirp4netns")
     if found is None:
@@ -208,8 +189,8 @@ def _connect(project_run: str, holder: Process, *, to_host: bool) -> Outbound:
     name = os.path.basename(found)
     try:
         if name == "pasta":
-            return _pasta(found, project_run, holder, to_host=to_host)
-        return _slirp4netns(found, holder, to_host=to_host)
+            return _pasta(found, project_run, holder)
+        return _slirp4netns(found, holder)
     except (OSError, subprocess.SubprocessError) as exc:
         detail = getattr(exc, "stderr", None) or str(exc)
         text = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
@@ -217,22 +198,13 @@ def _connect(project_run: str, holder: Process, *, to_host: bool) -> Outbound:
         return Outbound("", NOBODY, "", f"services can't reach the outside: `{name}` failed: {reason}")
 
 
-def _pasta(program: str, project_run: str, holder: Process, *, to_host: bool) -> Outbound:
+def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
     pid_file = f"{project_run}/pasta.pid"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(pid_file)
     # It goes to the background by itself once the namespace is configured, so its end is the sign of success.
     # Ports are the port proxy's business, so it forwards none; nor does it lead to the host's own loopback.
-    arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit"]
-    host = ""
-    if _knows(program, "--map-guest-addr"):
-        arguments += ["--no-map-gw", "--map-guest-addr", PASTA_HOST]
-        host = PASTA_HOST
-    elif to_host:
-        # Before August 2024 there is but the gateway, which then leads to the machine's localhost.
-        host = _default_gateway()
-    else:
-        arguments.append("--no-map-gw")
+    arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit", "--no-map-gw"]
     arguments += ["--dns-forward", PASTA_DNS, "-t", "none", "-u", "none", "-T", "none", "-U", "none"]
     with open(f"/proc/{holder.pid}/ns/net", "rb") as namespace:
         # It gives up CAP_SYS_PTRACE before it opens the namespace, and then may not look into /proc/PID of a process
@@ -248,33 +220,13 @@ def _pasta(program: str, project_run: str, holder: Process, *, to_host: bool) ->
         )
     with open(pid_file, encoding="ascii") as file:
         pid = int(file.read())
-    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), PASTA_DNS, "", host, to_host)
+    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), PASTA_DNS, "")
 
 
-def _knows(program: str, option: str) -> bool:
-    # It prints its help to either stream, depending on its age, and fails or not.
-    done = subprocess.run(
-        [program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
-    )
-    return option.encode() in done.stdout + done.stderr
-
-
-def _default_gateway() -> str:
-    """Of the network namespace that the calling thread is in; empty without one."""
-    with open("/proc/thread-self/net/route") as file:
-        for line in file:
-            fields = line.split()
-            if fields[1] == "00000000" and fields[2] != "00000000":
-                return socket.inet_ntoa(int(fields[2], 16).to_bytes(4, sys.byteorder))
-    return ""
-
-
-def _slirp4netns(program: str, holder: Process, *, to_host: bool) -> Outbound:
+def _slirp4netns(program: str, holder: Process) -> Outbound:
     ready, child = os.pipe()
     try:
-        arguments = ["--configure", "--mtu=65520", f"--ready-fd={child}"]
-        if not to_host:
-            arguments.append("--disable-host-loopback")
+        arguments = ["--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={child}"]
         argv = [program, *arguments, "--netns-type=path", f"/proc/{holder.pid}/ns/net", "tap0"]
         process = _started(argv, pass_fds=(child,))
         os.close(child)
@@ -285,7 +237,7 @@ def _slirp4netns(program: str, holder: Process, *, to_host: bool) -> Outbound:
         os.close(ready)
         if child >= 0:
             os.close(child)
-    return Outbound("slirp4netns", process, SLIRP_DNS, "", SLIRP_HOST if to_host else "", to_host)
+    return Outbound("slirp4netns", process, SLIRP_DNS, "")
 
 
 def end(project_run: str) -> None:

@@ -321,6 +321,9 @@ def warnings(name: str, service: Service) -> list[str]:
     if service.get("network_mode") == "host" and service.get("ports"):
         found.append(f"service `{name}`: its `ports` are not published: with `network_mode: host` they are the host's")
     if service.get("platform") and _is_foreign(str(service["platform"])):
-        found.append(f"service `{name}`: `platform: {service['platform']}` is not this machine's and not effective yet")
+        foreign = (
+            f"`platform: {service['platform']}` is not this machine's: its programs need an emulator (binfmt_misc)"
+        )
+        found.append(f"service `{name}`: {foreign}")
     found += [f"service `{name}`: {note}" for note in (*security(service).notes, *log_options(service)[1])]
     return found

@@ -30,7 +30,6 @@ from devenv.util import fs
 
 _ATTEMPTS = 20
 ROOT = "/sys/fs/cgroup"
-ENGINE = "devenv.engine"
 # What `devenv doctor` and its limits speak of; a container gets a cgroup in every hierarchy that is mounted.
 _V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma")
 
@@ -420,7 +419,7 @@ def _clear_the_way(base: str) -> None:
         pids = file.read().split()
     if not pids:
         return
-    leaf = f"{base}/{ENGINE}"
+    leaf = f"{base}/devenv.engine"
     os.makedirs(leaf, exist_ok=True)
     for pid in pids:
         try:

@@ -40,14 +40,6 @@ def enter(project_id: str) -> str:
     return ""
 
 
-def _join(bus: dbus.Bus, name: str, pid: int) -> None:
-    try:
-        # Where processes go once containers have been made: the scope itself may hold none then.
-        bus.call(*_MANAGER, "AttachProcessesToUnit", "ssau", name, f"/{cgroup.ENGINE}", [pid])
-    except dbus.BusError:
-        bus.call(*_MANAGER, "AttachProcessesToUnit", "ssau", name, "", [pid])
-
-
 def lack() -> str:
     """Why systemd can't even be asked, or ""."""
     return "" if dbus.session_address() else "there is no user bus: install `dbus-user-session` and log in again"
@@ -68,7 +60,7 @@ def _ask(bus: dbus.Bus, name: str, pid: int) -> None:
     except dbus.BusError as exc:
         if exc.name != f"{_SYSTEMD}.UnitExists":
             raise
-        _join(bus, name, pid)
+        bus.call(*_MANAGER, "AttachProcessesToUnit", "ssau", name, "", [pid])
         return
     for signal in bus.signals():
         if signal.member == "JobRemoved" and len(signal.body) == 4 and signal.body[1] == job:

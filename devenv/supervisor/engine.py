@@ -69,19 +69,27 @@ def detach(log: str, *, keep: int) -> None:
 
 
 def enter_user_namespace(where: paths.Paths, project: identity.Project) -> None:
-    """As an ordinary user: into a cgroup of one's own, and into the user namespace of the engines that run already, or
-    into a new one.
+    """As an ordinary user: into a cgroup of one's own, and into the namespace as ``share_user_namespace`` does."""
+    if os.geteuid() != 0:
+        from devenv.runtime import delegation
+
+        lack = delegation.enter(project.id)
+        if lack:
+            sys.stderr.write(f"containers have no cgroup: {lack}\n")
+    share_user_namespace(where)
+
+
+def share_user_namespace(where: paths.Paths) -> None:
+    """As an ordinary user: into the user namespace of the engines that run already, or into a new one. For commands
+    that write images, too, and start nothing.
 
     Inside we look like root, so both trees are named in the environment first.
     """
     os.environ["DEVENV_DATA_HOME"], os.environ["DEVENV_RUNTIME_DIR"] = where
     if os.geteuid() == 0:
         return
-    from devenv.runtime import delegation, rootless
+    from devenv.runtime import rootless
 
-    lack = delegation.enter(project.id)
-    if lack:
-        sys.stderr.write(f"containers have no cgroup: {lack}\n")
     for pid in _engines(where):
         try:
             rootless.join(pid)

@@ -26,14 +26,7 @@ from devenv.util import identity, lock, paths
 
 def ensure(project: identity.Project, where: paths.Paths) -> None:
     """Returns when the project's supervisor answers. Raises ``SupervisorError`` or ``HostError``."""
-    try:
-        paths.prepare(where)
-        os.makedirs(where.project_run(project.id), mode=0o700, exist_ok=True)
-    except OSError as exc:
-        raise errors.HostError(
-            f"can't make devenv's own folders: {exc.strerror}: `{exc.filename}`",
-            hint="set DEVENV_DATA_HOME and DEVENV_RUNTIME_DIR to folders of your own",
-        ) from exc
+    make_folders(where, where.project_run(project.id))
     if engine.answers(project, where):
         return
     held = lock.acquire(f"{where.project_run(project.id)}/launch.lock", wait=True)
@@ -43,6 +36,19 @@ def ensure(project: identity.Project, where: paths.Paths) -> None:
             _launch(project, where)
     finally:
         os.close(held)
+
+
+def make_folders(where: paths.Paths, *more: str) -> None:
+    """Both trees, and ``more`` below them. Raises ``HostError``."""
+    try:
+        paths.prepare(where)
+        for folder in more:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise errors.HostError(
+            f"can't make devenv's own folders: {exc.strerror}: `{exc.filename}`",
+            hint="set DEVENV_DATA_HOME and DEVENV_RUNTIME_DIR to folders of your own",
+        ) from exc
 
 
 class _Sprout(NamedTuple):

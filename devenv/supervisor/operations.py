@@ -28,6 +28,7 @@ from devenv.reconcile import (
     plan,
     planner,
     planning,
+    pulling,
     usernamespace,
     waiting,
 )
@@ -129,15 +130,14 @@ class Operations:
         )
         names, options = planning.needed(environment, params), planning.options(params)
         await self._loop.run(checking.check, environment, names, options.scale)
-        images = await self._images(environment, names, send)
+        images = await self._images(environment, names, params, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
         todo = planner.plan_up(wanted, observed, options)
         answer = {"operations": len(todo.operations), "plan": todo.to_text(), "steps": todo.to_json()}
         if params.get("dry_run"):
             return answer
-        reaches_host = await self._loop.run(self._lead_to_host, environment)
-        self._warn(environment, send, reaches_host=reaches_host)
+        self._warn(environment, send)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
         if not todo.is_empty:
@@ -167,56 +167,27 @@ class Operations:
         return answer
 
     async def _images(
-        self, environment: desired.Environment, services: list[str], send: Send
+        self, environment: desired.Environment, services: list[str], params: Params, send: Send
     ) -> dict[str, image_store.Image]:
-        """By service. Each reference is resolved once, all of them at the same time."""
-        references: dict[str, str] = {}
-        for name in services:
-            service = environment.services[name]
-            reference = str(service.get("image") or "")
-            if not reference and service.get("build"):
-                raise errors.BuildError(
-                    f"service `{name}` has to be built, and building is not there yet",
-                    hint=f"give `{name}` an `image:` that exists, as `host:`, `rootfs:DIR` or `oci:DIR`",
-                )
-            if not reference:
-                raise errors.ContainerError(f"service `{name}` has neither `image` nor `build`")
-            references[name] = reference
-        unique = sorted(set(references.values()))
+        """By service. What is wanted twice is had once, all of it at the same time."""
+        override = str(params.get("pull") or "")
+        images = pulling.Images(
+            self._loop.where,
+            self._loop.containers.images,
+            params.get("environ") or os.environ,
+            emit=_quieted(send) if params.get("quiet_pull") else _emitter(send),
+            dry_run=bool(params.get("dry_run")),
+        )
+        wishes = [pulling.wish(name, environment.services[name], override=override) for name in services]
+        return await images.obtain_all(wishes, base=environment.directory)
 
-        async def resolve(reference: str) -> image_store.Image:
-            title = f"Image {reference}"
-            work = asyncio.ensure_future(
-                self._loop.run(self._loop.containers.images.resolve, reference, base=environment.directory)
-            )
-            done, _ = await asyncio.wait({work}, timeout=0.2)
-            if not done:
-                # Only what takes a moment is worth a line.
-                send({"event": self._loop.event(title, events.Status.WORKING, "Preparing").to_json()})
-            image = await work
-            if not done:
-                send({"event": self._loop.event(title, events.Status.DONE, "Prepared").to_json()})
-            return image
-
-        resolved = dict(zip(unique, await asyncio.gather(*map(resolve, unique)), strict=True))
-        return {name: resolved[reference] for name, reference in references.items()}
-
-    def _lead_to_host(self, environment: desired.Environment) -> bool:
-        """Have a way to the machine itself if a service asks for one; False when there is none."""
-        asked = any(_asks_for_host(service) for service in environment.services.values())
-        return not asked or self._loop.containers.networks.lead_to_host()
-
-    def _warn(self, environment: desired.Environment, send: Send, *, reaches_host: bool) -> None:
+    def _warn(self, environment: desired.Environment, send: Send) -> None:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
             confined = confinement.notes(service, environment.directory)
             unset += [f"service `{name}`: {text}" for text in (*confined, *usernamespace.notes(service))]
-            for text in [
-                *convert.warnings(name, service),
-                *unset,
-                *([] if reaches_host else _unreachable(name, service)),
-            ]:
+            for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
 
@@ -227,6 +198,13 @@ class Operations:
                 title = f"Container {item.record.name}"
                 event = self._loop.event(title, events.Status.DONE, "Running", service=item.record.service)
                 send({"event": event.to_json()})
+
+    def _unreachable(self, name: str, service: convert.Service) -> list[str]:
+        wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
+        if not wanted or self._loop.containers.networks.reaches_host():
+            return []
+        why = "an ordinary user's containers can't reach the host"
+        return [f"service `{name}`: `host-gateway` stays without an address: {why}"]
 
     async def _wait_ready(self, services: list[str], timeout: float | None) -> None:
         verdicts = await self._loop.wait_until(services, waiting.Condition.READY, timeout=timeout)
@@ -352,8 +330,7 @@ class Operations:
             needed = list(environment.services[name]["depends_on"])
             await self._up({**params, "services": needed, "silent": True}, send)
         await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
-        await self._loop.run(self._lead_to_host, environment)
-        images = await self._images(environment, [name], send)
+        images = await self._images(environment, [name], params, send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
         changed = planning.one_off(environment, name, params)
@@ -403,19 +380,16 @@ class Operations:
         return {}
 
 
-def _asks_for_host(service: convert.Service) -> bool:
-    wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
-    return wanted and not service.get("network_mode")
-
-
-def _unreachable(name: str, service: convert.Service) -> list[str]:
-    why = "an ordinary user's containers need `pasta` or `slirp4netns` for it"
-    return [f"service `{name}`: `host-gateway` stays without an address: {why}"] if _asks_for_host(service) else []
-
-
 def _known(environment: desired.Environment | None) -> frozenset[str] | None:
     """The services of the spec, those of inactive profiles too: they may have been started by name."""
     return None if environment is None else environment.disabled.union(environment.services)
+
+
+def _quieted(send: Send) -> Callable[[events.Event], None]:
+    """Without progress; what went wrong is said all the same."""
+    said = _emitter(send)
+    silent = {events.Status.WORKING, events.Status.DONE}
+    return lambda event: None if event.status in silent else said(event)
 
 
 def _emitter(send: Send) -> Callable[[events.Event], None]:

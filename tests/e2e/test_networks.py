@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import socket
-import threading
 
 import pytest
 
@@ -98,7 +96,7 @@ def test_every_name_is_found_from_every_service(anyone: runner.Devenv, project: 
             "web links: ['db:store'], extra_hosts: ['far=192.0.2.9', 'here=host-gateway']",
         )
     )
-    anyone("up", "-d", "--wait")
+    said = anyone("up", "-d", "--wait").stderr
     assert ask(anyone, "web", "api", "backend", "api.example", "net-api-1") == ["api"] * 4
     assert ask(anyone, "web", "db", "the-database", "store") == ["db"] * 3
     assert ask(anyone, "db", "web", "net-web-1", "api", "db", "dbhost", "localhost") == [
@@ -110,8 +108,11 @@ def test_every_name_is_found_from_every_service(anyone: runner.Devenv, project: 
     # An alias of a link is its own service's alone.
     assert ask(anyone, "api", "store", "no-such-name") == ["no", "no"]
     assert anyone.inside("web", "getent ahostsv4 far").split()[0] == "192.0.2.9"
-    gateway = anyone.inside("web", "getent ahostsv4 host.docker.internal").split()[0]
-    assert anyone.inside("web", "getent ahostsv4 here").split()[0] == gateway
+    if anyone.user is None:
+        gateway = anyone.inside("web", "getent ahostsv4 host.docker.internal").split()[0]
+        assert anyone.inside("web", "getent ahostsv4 here").split()[0] == gateway
+    else:
+        assert "can't reach the host" in said
 
 
 def test_replicas_that_join_later_are_found_at_once(anyone: runner.Devenv, project: projects.Project) -> None:
@@ -253,40 +254,6 @@ def test_without_a_helper_there_is_a_note(anyone: runner.Devenv, project: projec
     assert "pasta" in said
     assert "slirp4netns" in said
     assert ask(anyone, "web", "api") == ["api"]
-
-
-@pytest.mark.parametrize("anyone", ["dvrange"], indirect=True)
-@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
-def test_a_service_reaches_the_machine_only_if_it_asks(
-    anyone: runner.Devenv, project: projects.Project, program: str
-) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"needs the program `{program}`")
-    tools = project.path.parent / "tools"
-    tools.mkdir()
-    for name in ("newuidmap", "newgidmap", program):
-        os.symlink(shutil.which(name) or "", tools / name)
-    anyone.env["PATH"] = str(tools)
-    fetch = "import socket; print(socket.create_connection(('{}', {}), 2).recv(9).decode())"
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        threading.Thread(target=_greet, args=(server,), daemon=True).start()
-        port = server.getsockname()[1]
-        project.write(serving("web"))
-        anyone("up", "-d", "--wait")
-        # By whichever address another project would be led there.
-        blind = " ".join(f'python3 -c "{fetch.format(host, port)}";' for host in ("10.0.2.2", "198.51.100.1"))
-        assert "hello" not in anyone.inside("web", f"{{ {blind} }} 2>&1; true")
-        project.write(serving("web extra_hosts: ['here=host-gateway']"))
-        anyone("up", "-d", "--wait")
-        assert anyone.inside("web", f'python3 -c "{fetch.format("here", port)}"') == "hello"
-
-
-def _greet(server: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(b"hello")
 
 
 # -- ports ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ USER, PASSWORD = "me", "secret"
 
 
 def program() -> str | None:
-    return shutil.which("docker-registry", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+    """The machine's own, or what `./dev test` has put beside the environment."""
+    return shutil.which("docker-registry", path=f"{os.environ.get('PATH', '')}:/usr/bin:{sys.prefix}/registry/usr/bin")
 
 
 needed = pytest.mark.skipif(program() is None, reason="needs the program `docker-registry`")
@@ -95,7 +97,11 @@ class Wire:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._threads: list[threading.Thread] = []
+        self.held = threading.Event()  # set once something is held up
+        self._limit: int | None = None
+        self._released = threading.Event()
         self._open: set[socket.socket] = set()
+        self._far: set[socket.socket] = set()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -103,6 +109,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
         self._server.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._server.close()
@@ -111,6 +118,13 @@ class Wire:
                 each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
+
+    def hold(self, after: int) -> None:
+        """Answers stop after so many bytes, without an end, until ``release``."""
+        self._limit = after
+
+    def release(self) -> None:
+        self._released.set()
 
     def _accept(self) -> None:
         while True:
@@ -121,18 +135,24 @@ class Wire:
             far = socket.create_connection(("127.0.0.1", self._target))
             budget = self.budgets.pop(0) if self.budgets else None
             self._open |= {near, far}
+            self._far.add(far)
             for source, target, limit in ((near, far, None), (far, near, budget)):
                 thread = threading.Thread(target=self._pass, args=(source, target, limit), daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
     def _pass(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while limit is None or limit > 0:
+                if source in self._far and self._limit is not None and passed > self._limit:
+                    self.held.set()
+                    self._released.wait()
                 data = source.recv(65536 if limit is None else min(65536, limit))
                 if not data:
                     break
                 target.sendall(data)
+                passed += len(data)
                 limit = None if limit is None else limit - len(data)
         for each in (source, target):
             with contextlib.suppress(OSError):

@@ -57,9 +57,19 @@ class Response:
         self.length = answer.length
 
     def readinto(self, buffer: memoryview) -> int:
-        """0 at the end, which may be sooner than the length says."""
+        """What is there, as soon as it is. 0 at the end, which may be sooner than the length says."""
+        answer = self._answer
         try:
-            return self._answer.readinto(buffer)
+            if answer.isclosed():
+                return 0
+            if answer.chunked or answer.length is None:
+                return answer.readinto(buffer)
+            # HTTPResponse's own waits until the buffer is full, and a cut would take along what came before it.
+            count: int = answer.fp.readinto1(buffer[: answer.length])
+            answer.length -= count
+            if count == 0 or answer.length == 0:
+                answer.close()
+            return count
         except (OSError, http.client.HTTPException) as exc:
             raise self._pool.failure(self._connection.host, exc) from exc
 

@@ -114,6 +114,12 @@ class _Registry(NamedTuple):
 _NOTHING = _Registry()
 
 
+def name(text: str) -> str:
+    """A registry as people write it, with or without a scheme. Raises ``RegistryError``."""
+    host = text.partition("://")[2] if "://" in text else text
+    return _host(host.partition("/")[0], "")
+
+
 def _split(host: str) -> tuple[str, int | None]:
     url = urllib.parse.urlsplit(f"//{host}")
     return url.hostname or "", url.port
@@ -156,10 +162,11 @@ def _registries(given: Any, path: str) -> dict[str, _Registry]:
 
 
 def _host(name: str, path: str) -> str:
+    """``path`` is the file that has the name, "" if it comes from elsewhere."""
     if name in {"index.docker.io", _HUB}:
         return reference.DEFAULT_REGISTRY
     if not _HOST.fullmatch(name):
-        raise errors.RegistryError(f"`{path}`: `{name}` is no registry's name")
+        raise errors.RegistryError(f"{f'`{path}`: ' if path else ''}`{name}` is no registry's name")
     return name
 
 

@@ -147,8 +147,8 @@ def test_root_filesystems(images: store.ImageStore, tmp_path: pathlib.Path, monk
     [
         (
             "redis",
-            "is not here, and pulling from registries is not built in yet",
-            "skopeo copy docker://docker.io/library/redis:latest",
+            "is not here",
+            "devenv image pull redis:latest",
         ),
         ("rootfs:nothing", "does not exist", "relative to the project's folder"),
         ("rootfs:file", "is not a folder", None),

@@ -1,0 +1,81 @@
+"""``devenv pull``: the images of the project's services."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from devenv import events
+from devenv.cli import context, operate, options
+
+if TYPE_CHECKING:
+    from devenv.cli import transfers
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    services: options.Services = None,
+    ignore_buildable: Annotated[
+        bool, typer.Option("--ignore-buildable", help="Leave out services that can be built")
+    ] = False,
+    ignore_pull_failures: Annotated[
+        bool, typer.Option("--ignore-pull-failures", help="Go on without what can't be pulled")
+    ] = False,
+    include_deps: options.IncludeDeps = False,
+    policy: Annotated[str, typer.Option("--policy", metavar="POLICY", help="missing or always")] = "",
+    quiet: options.QuietTransfer = False,
+    parallel: Annotated[bool, typer.Option("--parallel/--no-parallel", hidden=True)] = True,
+) -> None:
+    """Pull the images of services."""
+    from devenv.cli import transfers
+
+    given: options.Globals = ctx.obj
+    operate.refuse_dry_run(given, "pull")
+    if policy:
+        options.one_of("--policy", policy, ("missing", "always"))
+    project = context.load(given, services)
+    with transfers.Transfers(given, title="pull", quiet=quiet) as running:
+        jobs: dict[tuple[str, str], Any] = {}
+        for name in project.with_dependencies(services) if include_deps else project.chosen(services):
+            service = project.canonical["services"][name]
+            image, platform = str(service.get("image") or ""), str(service.get("platform") or "")
+            if reason := _needless(service, running, ignore_buildable=ignore_buildable, policy=policy):
+                running.say(f"Image {image or name}", events.Status.DONE, "Skipped", reason, service=name)
+                continue
+            pull = functools.partial(running.puller.pull, image, wanted_platform=platform, service=name)
+            jobs.setdefault((image, platform), pull)
+        pulled = running.all(jobs.values())
+    if not ignore_pull_failures:
+        transfers.raise_first(pulled)
+
+
+def _needless(service: dict[str, Any], running: transfers.Transfers, *, ignore_buildable: bool, policy: str) -> str:
+    """Why there is nothing to pull, as docker compose has it; "" if there is."""
+    from devenv.image import reference
+
+    policy = policy or str(service.get("pull_policy") or "")
+    if not service.get("image"):
+        return "it is built"
+    wanted = reference.parse(str(service["image"]))
+    if wanted.transport is not reference.Transport.REGISTRY:
+        return "it is on this machine"
+    if policy in {"never", "build"}:
+        return f"its pull policy is `{policy}`"
+    if service.get("build") and ignore_buildable:
+        return "it can be built"
+    # What is called `latest` is looked at each time.
+    if policy == "missing" and wanted.tag != "latest" and _is_here(wanted, str(service.get("platform") or ""), running):
+        return "it is here"
+    return ""
+
+
+def _is_here(wanted: Any, platform: str, running: transfers.Transfers) -> bool:
+    from devenv.image import platform as platforms
+
+    stored = running.store.index.find(wanted)
+    machine = platforms.machine(platform) if platform else os.uname().machine
+    return stored is not None and running.store.has(stored, machine)

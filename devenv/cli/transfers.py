@@ -1,0 +1,83 @@
+"""Pulling and pushing in the command's own process: no project and no supervisor need be there.
+
+Several images at once, each with a line of its own. Ctrl-C ends what is under way; what has arrived is kept for the
+next attempt.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from devenv import errors, events
+from devenv.cli import options
+from devenv.cli.display import sink
+from devenv.image import pull, push, store
+from devenv.image.registry import client
+from devenv.supervisor import engine, launch
+from devenv.util import paths
+
+ATONCE = 3
+T = TypeVar("T")
+
+
+class Transfers:
+    """``with Transfers(given, title="pull") as transfers``"""
+
+    def __init__(self, given: options.Globals, *, title: str, quiet: bool = False) -> None:
+        where = paths.locate()
+        # A process with threads can't change its user namespace: this comes first.
+        launch.make_folders(where)
+        engine.share_user_namespace(where)
+        self._display = sink.choose(given._replace(progress=options.Progress.QUIET) if quiet else given)
+        self._title = title
+        self._client = client.Client(os.environ)
+        self.store = store.ImageStore(where)
+        self.puller = pull.Puller(where, self.store, self._client, emit=self._show)
+        self.pusher = push.Pusher(where, self.store, self._client, emit=self._show)
+
+    def __enter__(self) -> Transfers:
+        self._display.start(self._title)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._display.finish()
+        self._client.close()
+        self.store.close()
+
+    def say(self, resource: str, status: events.Status, text: str, details: str = "", *, service: str = "") -> None:
+        self._show(events.Event(resource=resource, status=status, text=text, details=details, service=service))
+
+    def all(self, jobs: Iterable[Callable[[], T]]) -> list[T | errors.DevenvError]:
+        """What each came to, in order."""
+        with concurrent.futures.ThreadPoolExecutor(ATONCE, thread_name_prefix="transfer") as threads:
+            work = [threads.submit(_tried, job) for job in jobs]
+            try:
+                return [each.result() for each in work]
+            except BaseException:
+                for each in work:
+                    each.cancel()
+                self._client.abort()
+                raise
+
+    def _show(self, event: events.Event) -> None:
+        self._display.show(event)
+
+
+def _tried(job: Callable[[], T]) -> T | errors.DevenvError:
+    try:
+        return job()
+    except errors.DevenvError as exc:
+        return exc
+
+
+def raise_first(found: Iterable[object]) -> None:
+    """The first failure, with the others in its note."""
+    failed = [each for each in found if isinstance(each, errors.DevenvError)]
+    if failed:
+        first, *others = failed
+        lines = [first.note] if first.note else []
+        first.note = "\n".join([*lines, *(f"also: {each.message}" for each in others)]) or None
+        raise first

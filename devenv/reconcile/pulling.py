@@ -1,0 +1,231 @@
+"""Which images a request pulls, by each service's `pull_policy`, and what becomes of them on this machine.
+
+    always                  each time
+    missing, if_not_present when it is not here; what is meant where nothing is said
+    never                   not at all
+    build                   as `missing`, as long as nothing builds
+    daily, weekly, every_…  when it is not here, or nobody has looked for so long; without a network, what is here does
+    refresh                 the same, with `pull_refresh_after`
+
+Everything that waits runs in threads of its own: the supervisor's loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from devenv import errors, events
+from devenv.image import config as image_config
+from devenv.image import pull, reference
+from devenv.image import store as image_store
+from devenv.image.registry import client
+from devenv.image.registry import errors as registry_errors
+from devenv.reconcile import convert
+from devenv.util import paths
+
+ATONCE = 3  # images; each has several connections
+UNPULLED = "not pulled yet"  # the digest of an image that a dry run leaves where it is
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SPANS = {"daily": _UNITS["d"], "weekly": _UNITS["w"]}
+_SPAN = re.compile(r"(\d+)([wdhms])")
+
+Emit = Callable[[events.Event], None]
+
+
+class Wish(NamedTuple):
+    """One image as a service wants it."""
+
+    reference: str
+    platform: str
+    policy: str
+    span: float | None  # seconds, of a policy that looks again after a time
+    buildable: bool
+    service: str
+
+
+def wish(name: str, service: convert.Service, *, override: str = "") -> Wish:
+    """``override`` is what `--pull` says; `policy` leaves it to the service."""
+    policy = str(service.get("pull_policy") or "missing")
+    if override and override != "policy":
+        policy = override
+    text = str(service.get("image") or "")
+    if not text and service.get("build"):
+        raise errors.BuildError(
+            f"service `{name}` has to be built, and building is not there yet",
+            hint=f"give `{name}` an `image:` that exists, as `host:`, `rootfs:DIR` or `oci:DIR`",
+        )
+    if not text:
+        raise errors.ContainerError(f"service `{name}` has neither `image` nor `build`")
+    return Wish(
+        reference=text,
+        platform=str(service.get("platform") or ""),
+        policy=policy,
+        span=_span(policy, str(service.get("pull_refresh_after") or "")),
+        buildable=bool(service.get("build")),
+        service=name,
+    )
+
+
+def _span(policy: str, refresh_after: str) -> float | None:
+    if policy in _SPANS:
+        return _SPANS[policy]
+    text = refresh_after if policy == "refresh" else policy
+    if policy != "refresh" and not policy.startswith("every_"):
+        return None
+    return sum((int(count) * _UNITS[unit] for count, unit in _SPAN.findall(text)), 0.0)
+
+
+def is_due(wanted: Wish, checked: float | None, now: float) -> bool:
+    """Whether to look in the registry; ``checked`` is when somebody last did, None if the image is not here."""
+    if wanted.policy == "always":
+        return True
+    if wanted.policy == "never":
+        return False
+    if checked is None:
+        return True
+    return wanted.span is not None and now - checked >= wanted.span
+
+
+class Images:
+    """Those of one request. ``environ`` is the asking command's: its login, its proxies."""
+
+    def __init__(
+        self,
+        where: paths.Paths,
+        store: image_store.ImageStore,
+        environ: Mapping[str, str],
+        *,
+        emit: Emit,
+        dry_run: bool = False,
+    ) -> None:
+        self._where = where
+        self._store = store
+        self._environ = environ
+        self._emit = emit
+        self._dry_run = dry_run
+        self._lock = threading.Lock()
+        self._client: client.Client | None = None
+        self._aborted = False
+        self._threads = concurrent.futures.ThreadPoolExecutor(ATONCE, thread_name_prefix="pull")
+
+    async def obtain_all(self, wishes: Sequence[Wish], *, base: str) -> dict[str, image_store.Image]:
+        """By service. What several want is had once. Cancelled, it ends what is under way. For once."""
+        unique: dict[tuple[str, str], Wish] = {}
+        for each in sorted(wishes, key=lambda each: each.policy != "always"):
+            # Who wants it anew decides for all who want it.
+            unique.setdefault((each.reference, each.platform), each)
+        running = asyncio.get_running_loop()
+        told = self._emit
+
+        # Events come from threads, and are told in the loop's.
+        def emit(event: events.Event) -> None:
+            running.call_soon_threadsafe(told, event)
+
+        self._emit = emit
+
+        async def obtain(each: Wish) -> image_store.Image:
+            work = running.run_in_executor(self._threads, functools.partial(self.obtain, each, base=base))
+            return await self._preparing(each, work)
+
+        try:
+            images = await asyncio.gather(*map(obtain, unique.values()))
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            self._close()
+        found = dict(zip(unique, images, strict=True))
+        return {each.service: found[each.reference, each.platform] for each in wishes}
+
+    async def _preparing(self, wanted: Wish, work: asyncio.Future[image_store.Image]) -> image_store.Image:
+        """Only what takes a moment is worth a line. A pull has lines of its own."""
+        if reference.parse(wanted.reference).transport is not reference.Transport.REGISTRY:
+            done, _ = await asyncio.wait({work}, timeout=0.2)
+            if not done:
+                self._tell(wanted, events.Status.WORKING, "Preparing")
+                await asyncio.wait({work})
+                if work.exception() is None:
+                    self._tell(wanted, events.Status.DONE, "Prepared")
+        return await work
+
+    def obtain(self, wanted: Wish, *, base: str) -> image_store.Image:
+        """Blocks for as long as it takes. Raises ``ImageError`` or ``BuildError``."""
+        parsed = reference.parse(wanted.reference)
+        if parsed.transport is not reference.Transport.REGISTRY:
+            return self._store.resolve(wanted.reference, base=base)
+        if (wanted.policy == "always" or wanted.span is not None) and not self._dry_run:
+            self._refresh(wanted, parsed)
+        try:
+            return self._store.resolve(wanted.reference, base=base, wanted_platform=wanted.platform)
+        except image_store.Missing as exc:
+            if wanted.policy == "never":
+                exc.hint = (
+                    f"its `pull_policy` is `never`; to have it all the same: devenv image pull {wanted.reference}"
+                )
+                raise
+        if self._dry_run:
+            return image_store.Image(wanted.reference, UNPULLED, image_config.ImageConfig(), ())
+        self._pull(wanted)
+        return self._store.resolve(wanted.reference, base=base, wanted_platform=wanted.platform)
+
+    def _refresh(self, wanted: Wish, parsed: reference.Reference) -> None:
+        if parsed.digest:
+            return  # what a digest names does not change
+        checked = self._store.index.checked(f"{parsed.registry}/{parsed.repository}:{parsed.tag}")
+        if not is_due(wanted, checked, time.time()):
+            return
+        try:
+            self._pull(wanted)
+        except (registry_errors.Unreachable, registry_errors.RateLimited) as exc:
+            if checked is None or wanted.span is None:
+                raise
+            self._tell(wanted, events.Status.WARNING, "Kept", exc.message)
+
+    def _pull(self, wanted: Wish) -> None:
+        puller = pull.Puller(self._where, self._store, self._talk(), emit=self._emit)
+        try:
+            puller.pull(wanted.reference, wanted_platform=wanted.platform, service=wanted.service)
+        except (registry_errors.NotFound, registry_errors.Unauthorized) as exc:
+            if not wanted.buildable:
+                raise
+            raise errors.BuildError(
+                f"service `{wanted.service}` has to be built, and building is not there yet",
+                hint=f"push `{wanted.reference}` to its registry, or give `{wanted.service}` another `image:`",
+                note=exc.message,
+            ) from exc
+
+    def _talk(self) -> client.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = client.Client(self._environ)
+            if self._aborted:
+                self._client.abort()
+            return self._client
+
+    def _tell(self, wanted: Wish, status: events.Status, text: str, details: str = "") -> None:
+        resource = f"Image {wanted.reference}"
+        self._emit(
+            events.Event(
+                resource=resource, status=status, text=text, details=details, service=wanted.service, time=time.time()
+            )
+        )
+
+    def _abort(self) -> None:
+        with self._lock:
+            self._aborted = True
+            if self._client is not None:
+                self._client.abort()
+
+    def _close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
