@@ -98,9 +98,12 @@ def current_folder() -> str:
 
 def load(given: options.Globals, services: list[str] | None = None, *, warn: bool = True) -> Loaded:
     """The spec, whole and checked. Naming a service enables its profiles. Raises ``SpecError``."""
+    from devenv.runtime import programs
     from devenv.spec import loader
 
-    loaded = loader.load(load_options(given, services=list(services or ())))
+    has = lambda name: programs.find(name) is not None  # noqa: E731
+    wanted = {"services": list(services or ()), "has_runtime": has, "runtime_hint": programs.HINT}
+    loaded = loader.load(load_options(given, **wanted))
     if warn:
         for warning in loaded.warnings:
             terminal.warn(warning)

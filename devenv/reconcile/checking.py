@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from devenv import errors
+from devenv.linux import namespace
 from devenv.network import hosts, ports
 from devenv.reconcile import confinement, convert, convert_network, desired
 from devenv.runtime import capabilities, logwriter, process, resources, signals, sysctl
@@ -44,6 +45,7 @@ def check(environment: desired.Environment, services: Sequence[str], scale: Mapp
 def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
     service = environment.services[name]
     yield from _modes(service)
+    yield from _runtime(service)
     yield from _places(service)
     yield from _limits(service)
     yield from _words(service)
@@ -75,6 +77,19 @@ def _modes(service: convert.Service) -> Iterator[str]:
         if mode and mode not in words and not (others and convert.names_another(mode)):
             known = ", ".join(f"`{word}`" for word in (*sorted(words), *others))
             yield f"`{attribute}: {mode}` is not one of {known}"
+
+
+def _runtime(service: convert.Service) -> Iterator[str]:
+    """What only the built-in runtime can do."""
+    name = service.get("runtime")
+    if not name:
+        return
+    if not namespace.in_initial_user_namespace():
+        yield f"`runtime: {name}` needs root: as an ordinary user there is devenv's own runtime only"
+    if service.get("userns_mode") == "auto":
+        yield f"`userns_mode: auto` doesn't go together with `runtime: {name}`"
+    if convert.names_another(service.get("ipc")):
+        yield f"`ipc: {service['ipc']}` doesn't go together with `runtime: {name}`"
 
 
 def _places(service: convert.Service) -> Iterator[str]:

@@ -44,7 +44,6 @@ NOT_EFFECTIVE = {
     "models": "AI models",
     "pre_start": "hooks before the start",
     "provider": "provider services",
-    "runtime": "other runtimes",
     "storage_opt": "storage options",
     "use_api_socket": "there is no API socket",
 }
@@ -320,6 +319,8 @@ def warnings(name: str, service: Service) -> list[str]:
         )
     if service.get("network_mode") == "host" and service.get("ports"):
         found.append(f"service `{name}`: its `ports` are not published: with `network_mode: host` they are the host's")
+    if service.get("runtime") and service.get("init"):
+        found.append(f"service `{name}`: `init` has no effect with `runtime: {service['runtime']}`")
     if service.get("platform") and _is_foreign(str(service["platform"])):
         foreign = (
             f"`platform: {service['platform']}` is not this machine's: its programs need an emulator (binfmt_misc)"

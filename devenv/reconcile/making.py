@@ -13,7 +13,7 @@ from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record, usernamespace
-from devenv.runtime import bundle, cgroup, resources
+from devenv.runtime import bundle, cgroup, programs, resources
 from devenv.util import identity, paths
 
 
@@ -108,7 +108,10 @@ def make(
     ports.expand(made.ports)
     options = _options(
         service, image, made=made, process=process, laid=laid, folder=folder, directory=environment.directory
-    )._replace(user_namespace=usernamespace.choose(service, project, where))
+    )._replace(
+        user_namespace=usernamespace.choose(service, project, where),
+        runtime=_runtime(service, where.other_runtime(container_id)),
+    )
     return Made(made, options, laid.files)
 
 
@@ -198,6 +201,16 @@ def _device_number(path: str) -> tuple[int, int]:
     if not stat.S_ISBLK(found.st_mode):
         raise errors.ContainerError(f"`blkio_config` names `{path}`, which is no block device")
     return os.major(found.st_rdev), os.minor(found.st_rdev)
+
+
+def _runtime(service: convert.Service, state: str) -> bundle.Runtime | None:
+    name = str(service.get("runtime") or "")
+    if not name:
+        return None
+    program = programs.find(name)
+    if program is None:
+        raise errors.HostError(f"there is no runtime `{name}` on this machine", hint=programs.HINT)
+    return bundle.Runtime(program, state)
 
 
 def unset_limits(service: convert.Service) -> list[str]:

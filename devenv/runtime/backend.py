@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Executed(NamedTuple):
@@ -13,13 +13,32 @@ class Executed(NamedTuple):
     terminal: int | None  # the pty's master when one was asked for
 
 
+@runtime_checkable
+class Pending(Protocol):
+    """Something that another process does meanwhile."""
+
+    def fileno(self) -> int:
+        """Readable once there is an answer."""
+
+    def give_up(self) -> None:
+        """Then there is an answer soon."""
+
+    def finish(self) -> Any:
+        """The answer; raises what went wrong. Once."""
+
+
 class Backend(Protocol):
     def create(
         self, folder: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool
     ) -> Any:
-        """Something with ``pid``, ``start_time`` and ``tty_master_fd``. Until started, the child dies with us."""
+        """Something with ``pid``, ``start_time`` and ``tty_master_fd``, or a ``Pending`` of it.
 
-    def start(self, created: Any) -> None: ...
+        Until started, the child dies with us, unless ``outlives_us`` says otherwise.
+        """
+
+    def start(self, created: Any) -> Pending | None: ...
+
+    def outlives_us(self, folder: str) -> bool: ...
 
     def forget(self, created: Any) -> None:
         """Close what ``create`` opened for ``start``."""

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from devenv import errors
-from devenv.runtime import backend, bundle, cgroup, container, exec, joining, signals, userspace
+from devenv.runtime import backend, bundle, cgroup, container, exec, foreign, joining, signals, userspace
 from devenv.util import fs
 
 
@@ -18,7 +18,10 @@ class Runtime:
 
     def create(
         self, folder: str, *, container_id: str, run_dir: str, stdio: tuple[int, int, int], terminal: bool
-    ) -> container.Created:
+    ) -> container.Created | foreign.Pending:
+        config = bundle.load(folder, name=container_id[:12])
+        if foreign.named(config):
+            return foreign.create(foreign.place(config, folder), config, stdio=stdio)
         made = container.create(
             folder,
             container_id=container_id,
@@ -30,11 +33,19 @@ class Runtime:
         self._wires.add(made.start_fd)
         return made
 
-    def start(self, created: Any) -> None:
+    def start(self, created: Any) -> foreign.Pending | None:
+        if isinstance(created, foreign.Created):
+            return foreign.start(created.place)
         self._wires.discard(created.start_fd)
         container.start(created)
+        return None
+
+    def outlives_us(self, folder: str) -> bool:
+        return bool(foreign.named(fs.read_json(f"{folder}/config.json")))
 
     def forget(self, created: Any) -> None:
+        if isinstance(created, foreign.Created):
+            return
         if created.start_fd in self._wires:
             self._wires.discard(created.start_fd)
             os.close(created.start_fd)
@@ -82,8 +93,11 @@ class Runtime:
 
     def destroy(self, folder: str, values: dict[str, Any]) -> None:
         try:
+            config = fs.read_json(f"{folder}/config.json")
             path = _path(folder)
-            if path:
+            if foreign.named(config):
+                foreign.delete(foreign.place(config, folder), path)
+            elif path:
                 cgroup.destroy(path)
         except OSError as exc:
             backend.note(f"{os.path.basename(folder)[:12]}: its cgroup stays: {exc}")

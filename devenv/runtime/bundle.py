@@ -5,6 +5,8 @@ What the specification has no words for travels as annotations, all of them ours
     dev.devenv.rootfs   the overlays and binds that make up the root, mounted only inside the container's namespace
     dev.devenv.user     a user by name, resolved against the image when the container starts
     dev.devenv.groups   additional groups, by name or number, as JSON
+    dev.devenv.runtime  another runtime's program, which makes the container in place of the built-in one
+    dev.devenv.runtime-state  the folder for what that one has to keep
     dev.devenv.init     a first process of ours that reaps and passes signals on
     dev.devenv.shm      the mount namespace whose /dev/shm comes with the ipc namespace that is joined
 """
@@ -22,7 +24,10 @@ from devenv.util import fs
 if TYPE_CHECKING:
     from devenv.runtime import seccomp_profile
 
+PREFIX = "dev.devenv."
 ROOTFS = "dev.devenv.rootfs"
+RUNTIME = "dev.devenv.runtime"
+RUNTIME_STATE = "dev.devenv.runtime-state"
 USER = "dev.devenv.user"
 GROUPS = "dev.devenv.groups"
 INIT = "dev.devenv.init"
@@ -79,6 +84,11 @@ class Ids(NamedTuple):
     size: int
 
 
+class Runtime(NamedTuple):
+    program: str
+    state: str  # a folder; short, since sockets are made in it, whose paths have 108 bytes (unix(7))
+
+
 class Options(NamedTuple):
     args: tuple[str, ...]
     rootfs: Rootfs
@@ -110,6 +120,7 @@ class Options(NamedTuple):
     oom_score_adj: int | None = None
     devices: tuple[Device, ...] = ()
     init: bool = False
+    runtime: Runtime | None = None  # None for the built-in one
     cgroup_path: str = ""  # relative to devenv's own place in each hierarchy
     shm_size: int = 64 * 1024 * 1024
     annotations: Mapping[str, str] = {}
@@ -266,4 +277,5 @@ def _annotations(options: Options) -> dict[str, str]:
         **({USER: options.user} if options.user else {}),
         **({GROUPS: json.dumps(options.additional_groups)} if options.additional_groups else {}),
         **({INIT: "true"} if options.init else {}),
+        **({RUNTIME: options.runtime.program, RUNTIME_STATE: options.runtime.state} if options.runtime else {}),
     }

@@ -490,6 +490,18 @@ def folders(path: str) -> list[str]:
     return [folder for folder in dict.fromkeys(place().folders(path).values()) if os.path.isdir(folder)]
 
 
+def absolute(path: str) -> str:
+    """A path of devenv's own for another runtime: from the hierarchies' roots.
+
+    Where we have another name in each hierarchy of v1 it stays relative, which means to most what it does to us.
+    """
+    here = place()
+    if path.startswith("/") or not here.hierarchies:
+        return f"/{path.strip('/')}"
+    found = {folder.removeprefix(here.roots[name]) for name, folder in here.folders(path).items()}
+    return found.pop() if len(found) == 1 else path
+
+
 def of_process(pid: int) -> list[str]:
     """The folders of the cgroups that a process is in, in every hierarchy that is mounted."""
     found: dict[str, None] = {}
@@ -653,6 +665,24 @@ def _kill_at_once(path: str) -> None:
     with contextlib.suppress(errors.ContainerError, OSError):
         freeze(path, frozen=True)
     kill(path, signal.SIGKILL)
+
+
+def prune(path: str) -> None:
+    """Remove the empty cgroups that another runtime leaves, also where we make none: in a hybrid's unified hierarchy.
+
+    Some take a relative path as beneath their own cgroup in one hierarchy, and as beneath the root in another.
+    """
+    here = place()
+    for base in {*here.hierarchies.values(), *(point for point, _ in _mounted().values())}:
+        folder = _join(base, f"/{path.strip('/')}")
+        while folder != base:
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                break  # others' are in there
+            folder = os.path.dirname(folder)
 
 
 def _thaw(folder: str) -> None:

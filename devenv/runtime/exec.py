@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, NoReturn
 from devenv import errors
 from devenv.linux import namespace
 from devenv.linux import process as linux_process
-from devenv.runtime import cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state
+from devenv.runtime import bundle, cgroup, handshake, init, labels, process, rootfs, schedule, seccomp, state
 
 # In this order: the first gives the right to join the others, the last takes the host's files away.
 _NAMESPACES = (
@@ -77,6 +77,12 @@ def exec_process(
         raise errors.ContainerError("the container is not running", hint="start it with `devenv start`")
     if target.status == "paused":
         raise errors.ContainerError("the container is paused", hint="let it go on with `devenv unpause`")
+    if bundle.RUNTIME in (config.get("annotations") or {}):
+        from devenv.runtime import foreign, programs  # of no use to all others
+
+        where = foreign.place(dict(config), folder)
+        if not programs.is_joinable(where.program):
+            return Executed(*foreign.execute(where, described, stdio=stdio, tty=tty))
     seal = seccomp.prepare(config, container_id=target.id, bundle=folder, pid=target.pid)
     return enter(target.pid, described, seal, stdio=stdio, tty=tty, manner=Manner())
 

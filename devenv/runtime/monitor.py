@@ -29,6 +29,7 @@ from devenv.util import fs
 # Setting up a container takes 5 ms. What takes this long hangs, as a mount of a dead network filesystem does.
 CREATE_SECONDS = 10
 IDLE_SECONDS = 30.0
+_AGAIN_SECONDS = 0.05
 
 Reply = dict[str, Any]
 Later = Callable[[Reply], None]
@@ -110,7 +111,10 @@ class Monitor:
             same_boot = state.get("boot_id") == self._boot_id
             known = isinstance(pid, int) and isinstance(start_time, int) and same_boot
             pidfd = waiting.open_process(int(pid or 0), int(start_time or 0)) if known else None
-            if pidfd is not None and state.get("status") in {"creating", "created"} and waiting.dies(pidfd):
+            unstarted = state.get("status") in {"creating", "created"}
+            if pidfd is not None and unstarted and self._backend.outlives_us(container.folder):
+                signal_process(pidfd, signal.SIGKILL)
+            if pidfd is not None and unstarted and waiting.dies(pidfd):
                 os.close(pidfd)
                 pidfd = None
             if pidfd is not None:
@@ -186,9 +190,12 @@ class Monitor:
             "execs": self._executions.running(),
         }
 
-    def _op_create(self, _client: clients.Client, packet: protocol.Packet) -> Reply:
+    def _op_create(self, client: clients.Client, packet: protocol.Packet) -> Reply | None:
         message = packet.message
         container = self._known(message) or self._new(container_id(message))
+        if container.making:
+            self._again(client, packet)
+            return None
         if container.alive:
             raise errors.ContainerError(
                 f"container `{container.id[:12]}` is there already, {container.state['status']}"
@@ -199,65 +206,133 @@ class Monitor:
         container.prepare()
         self.containers[container.id] = container
         default = "null" if not record.get("stdin_open") else "once" if record.get("oneoff") else "open"
+        limits = logwriter.Limits.from_logging(record.get("logging"))
+        stdio: fifo.Stdio | None = None
         try:
             container.begin(boot_id=self._boot_id, restarts=int(message.get("restarts") or 0))
-            self._create(container, record, str(message.get("stdin") or default))
+            terminal = bool(record.get("tty"))
+            stdio = fifo.prepare(container.run_dir, stdin=str(message.get("stdin") or default), terminal=terminal)
+            made = self._make(container, stdio, terminal=terminal)
+            if not isinstance(made, backends.Pending):
+                return self._made(container, made, stdio, limits)
         except Exception as exc:
-            text = exc.message if isinstance(exc, errors.DevenvError) else str(exc)
-            container.abandon(text, getattr(exc, "container_exit_code", None))
-            self._backend.destroy(container.folder, container.state)
+            self._not_made(container, stdio, exc)
             raise
-        self._emit("create", container.id)
-        for client in tuple(self._server.clients) if self._server is not None else ():
-            if client.escrow:
-                self._give_escrow(client, container)
-        return {"pid": container.pid, "start_time": container.state["start_time"]}
+        container.making = True
+        pipes = stdio
+        self._reply_later(
+            client,
+            packet,
+            made,
+            then=lambda created: self._made(container, created, pipes, limits),
+            failed=lambda exc: self._not_made(container, pipes, exc),
+        )
+        return None
 
-    def _create(self, container: watched.Container, record: dict[str, Any], stdin: str) -> None:
-        terminal = bool(record.get("tty"))
-        stdio = fifo.prepare(container.run_dir, stdin=stdin, terminal=terminal)
+    def _make(self, container: watched.Container, stdio: fifo.Stdio, *, terminal: bool) -> Any:
         try:
             with deadline(CREATE_SECONDS):
-                created = self._backend.create(
+                return self._backend.create(
                     container.folder,
                     container_id=container.id,
                     run_dir=container.run_dir,
                     stdio=stdio.child,
                     terminal=terminal,
                 )
-        except BaseException as exc:
-            protocol.close_all([*stdio.outputs.values(), *([stdio.stdin_writer] if stdio.stdin_writer >= 0 else [])])
-            if isinstance(exc, Deadline):
-                raise errors.ContainerError(
-                    f"setting up the container took over {CREATE_SECONDS} s and was given up",
-                    hint="a mount that doesn't answer (a network or FUSE filesystem) is the usual reason",
-                ) from None
-            raise
+        except Deadline:
+            raise errors.ContainerError(
+                f"setting up the container took over {CREATE_SECONDS} s and was given up",
+                hint="a mount that doesn't answer (a network or FUSE filesystem) is the usual reason",
+            ) from None
         finally:
             protocol.close_all(stdio.child)
-        try:
-            container.created_as(created, stdio, logwriter.Limits.from_logging(record.get("logging")))
-        except BaseException:
-            if container.output is None:
-                protocol.close_all(list(stdio.outputs.values()))
-            raise
 
-    def _op_start(self, _client: clients.Client, packet: protocol.Packet) -> Reply:
+    def _made(self, container: watched.Container, created: Any, stdio: fifo.Stdio, limits: logwriter.Limits) -> Reply:
+        container.making = False
+        container.created_as(created, stdio, limits)
+        self._emit("create", container.id)
+        for client in tuple(self._server.clients) if self._server is not None else ():
+            if client.escrow:
+                self._give_escrow(client, container)
+        return {"pid": container.pid, "start_time": container.state["start_time"]}
+
+    def _not_made(self, container: watched.Container, stdio: fifo.Stdio | None, exc: Exception) -> None:
+        container.making = False
+        if stdio is not None and container.output is None:
+            # They were nobody's yet.
+            protocol.close_all(list(stdio.outputs.values()))
+            if stdio.stdin_writer >= 0 and container.stdin_writer < 0:
+                os.close(stdio.stdin_writer)
+        text = exc.message if isinstance(exc, errors.DevenvError) else str(exc)
+        container.abandon(text, getattr(exc, "container_exit_code", None))
+        self._backend.destroy(container.folder, container.state)
+
+    def _op_start(self, client: clients.Client, packet: protocol.Packet) -> Reply | None:
         container = self._living(packet.message)
         if container.created is None or container.state.get("status") != "created":
             raise errors.ContainerError(f"container `{container.id[:12]}` is {container.state['status']}, not created")
         try:
             with deadline(CREATE_SECONDS):
-                self._backend.start(container.created)
+                pending = self._backend.start(container.created)
         except Exception as exc:
-            container.failure = (str(exc), getattr(exc, "container_exit_code", None))
-            signal_process(container.pidfd, signal.SIGKILL)
-            if waiting.dies(container.pidfd):
-                container.check(loops.READ)
+            self._not_started(container, exc)
             raise
+        if pending is None:
+            return self._started(container)
+        container.hold()
+        self._reply_later(
+            client,
+            packet,
+            pending,
+            then=lambda _: self._started(container),
+            failed=lambda exc: self._not_started(container, exc),
+        )
+        return None
+
+    def _started(self, container: watched.Container) -> Reply:
+        pid = container.pid
         container.started()
         self._emit("start", container.id)
-        return {"pid": container.pid}
+        container.let_go()
+        return {"pid": pid}
+
+    def _not_started(self, container: watched.Container, exc: Exception) -> None:
+        container.failure = (str(exc), getattr(exc, "container_exit_code", None))
+        signal_process(container.pidfd, signal.SIGKILL)
+        container.let_go()
+        if container.alive and waiting.dies(container.pidfd):
+            container.check(loops.READ)
+
+    def _reply_later(
+        self,
+        client: clients.Client,
+        packet: protocol.Packet,
+        pending: backends.Pending,
+        *,
+        then: Callable[[Any], Reply],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """What takes a program of its own is not waited for: the answer is sent when it is there."""
+        seq, descriptor = packet.message.get("seq"), pending.fileno()
+
+        def ready(_mask: int) -> None:
+            timer.cancel()
+            self.loop.remove(descriptor)
+            try:
+                reply = then(pending.finish())
+            except Exception as exc:  # noqa: BLE001  as in `_on_packet`
+                failed(exc)
+                client.send({"seq": seq, "error": protocol.error(exc)})
+            else:
+                client.send({"seq": seq, "ok": True, **reply})
+            self._reap_strays()
+
+        timer = self.loop.later(CREATE_SECONDS, pending.give_up)
+        self.loop.add(descriptor, loops.READ, ready)
+
+    def _again(self, client: clients.Client, packet: protocol.Packet) -> None:
+        """Asked while it is being made, on behalf of somebody who was killed since: answered once that is decided."""
+        self.loop.later(_AGAIN_SECONDS, lambda: self._on_packet(client, packet))
 
     def _op_kill(self, _client: clients.Client, packet: protocol.Packet) -> Reply:
         container = self._living(packet.message)
@@ -293,6 +368,9 @@ class Monitor:
             # Also for what this monitor has never seen: deleting twice is no error.
             fifo.remove(f"{self._run}/containers/{container_id(packet.message)}")
             return {}
+        if container.making:
+            self._again(client, packet)
+            return None
         if not container.alive:
             self._delete(container)
             return {}
@@ -377,7 +455,7 @@ class Monitor:
         return {}
 
     def _op_shutdown(self, client: clients.Client, packet: protocol.Packet) -> None:
-        running = [name for name, container in self.containers.items() if container.alive]
+        running = [name for name, container in self.containers.items() if container.alive or container.making]
         if running:
             raise errors.ContainerError(f"{len(running)} containers are still there", hint="stop them first")
         client.send({"seq": packet.message.get("seq"), "ok": True})
@@ -404,7 +482,7 @@ class Monitor:
         self._consider_idle()
 
     def _busy(self) -> bool:
-        return any(container.alive for container in self.containers.values()) or bool(self._executions.running())
+        return any(one.alive or one.making for one in self.containers.values()) or bool(self._executions.running())
 
     def _consider_idle(self) -> None:
         if self._idle is not None:

@@ -159,7 +159,7 @@ class Builder:
 
         ``cwd`` is made if it is missing, now that the root may still be written to.
         """
-        self._root()
+        self.mount_image()
         own_dev = True
         for number, entry in enumerate(self._config.get("mounts") or []):
             target = os.path.normpath("/" + entry["destination"].lstrip("/"))
@@ -195,7 +195,8 @@ class Builder:
 
     # -- the root ----------------------------------------------------------------------------------------------
 
-    def _root(self) -> None:
+    def mount_image(self) -> None:
+        """The root alone, with nothing of the system's in it. ``build`` does it by itself."""
         overlays = self._layout.get("overlays") or []
         path = self._sources.path
         if not overlays:

@@ -54,6 +54,8 @@ class Container:
         self.output: output.Output | None = None
         self.failure: tuple[str, int | None] | None = None  # why it never ran, and the exit code that says so
         self.on_stopped: list[Callable[[], None]] = []
+        self.making = False  # somebody else is about to create it
+        self._held = False
         self._adopted = False
         self._loop = loop
         self._backend = backend
@@ -196,7 +198,7 @@ class Container:
 
     def check(self, mask: int) -> None:
         """Its pidfd is readable: it has ended. Called for nothing, it does nothing."""
-        if not self.alive or not waiting.ended(self.pidfd):
+        if not self.alive or self._held or not waiting.ended(self.pidfd):
             return
         if self._adopted:
             reaped = bool(mask & loops.HANGUP)
@@ -218,6 +220,17 @@ class Container:
                 return
         self._drain()
         self._finish(found, None)
+
+    def hold(self) -> None:
+        """That it has ended is not told before ``let_go``: it may do so while it is still being started."""
+        self._held = True
+        self._loop.modify(self.pidfd, 0)
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self._loop.modify(self.pidfd, loops.READ)
+            self.check(loops.READ)
 
     def _drain(self) -> None:
         if self.output is None:

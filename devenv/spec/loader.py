@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,9 @@ class LoadOptions:
     resolve_env: bool = True
     all_resources: bool = False  # also those that no service uses
     extensions: bool = False  # keep nested `x-…`
+    # Whether a `runtime:` is on this machine; None where that is of no interest.
+    has_runtime: Callable[[str], bool] | None = None
+    runtime_hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,8 @@ def _load(options: LoadOptions) -> Loaded:
     spec["services"] = selection.enabled
     if options.check:
         validate.consistency(spec, selection.disabled, spec, report)
+        if options.has_runtime is not None:
+            validate.runtimes(spec, options.has_runtime, report, hint=options.runtime_hint)
         report.raise_any()
     if not options.all_resources:
         profiles.prune(spec)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from devenv.spec import diagnostic, portforms
@@ -99,6 +99,15 @@ def consistency(
     if cycle:
         path = ("services", cycle[-2], "depends_on", cycle[-1])
         report.add(path, f"dependency cycle: {' -> '.join(cycle)}", hint="one of them has to start without the other")
+
+
+def runtimes(spec: Mapping[str, Any], has: Callable[[str], bool], report: diagnostic.Report, *, hint: str) -> None:
+    """``has`` looks at the machine, which nothing else here does."""
+    for name, service in sorted((spec.get("services") or {}).items()):
+        runtime = service.get("runtime")
+        if runtime and not has(runtime):
+            message = f"service `{name}` wants the runtime `{runtime}`, which is not on this machine"
+            report.add(("services", name, "runtime"), message, hint=hint, value=runtime)
 
 
 def _service(name: str, services: Names, disabled: Names, all_names: Names, report: diagnostic.Report) -> None:

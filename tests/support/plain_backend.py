@@ -73,6 +73,9 @@ class Plain:
     def start(self, created: Created) -> None:
         os.write(created.start_fd, b"x")
 
+    def outlives_us(self, folder: str) -> bool:
+        return False
+
     def forget(self, created: Created) -> None:
         os.close(created.start_fd)
 
