@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.runtime import backend, bundle, cgroup, container, exec, foreign, joining, signals, userspace
@@ -22,14 +23,7 @@ class Runtime:
         config = bundle.load(folder, name=container_id[:12])
         if foreign.named(config):
             return foreign.create(foreign.place(config, folder), config, stdio=stdio)
-        made = container.create(
-            folder,
-            container_id=container_id,
-            run_dir=run_dir,
-            stdio=stdio,
-            terminal=terminal,
-            spaces=self._spaces,
-        )
+        made = container.create(folder, config, container_id=container_id, stdio=stdio, spaces=self._spaces)
         self._wires.add(made.start_fd)
         return made
 
@@ -41,7 +35,7 @@ class Runtime:
         return None
 
     def outlives_us(self, folder: str) -> bool:
-        return bool(foreign.named(fs.read_json(f"{folder}/config.json")))
+        return _facts(folder).place is not None
 
     def forget(self, created: Any) -> None:
         if isinstance(created, foreign.Created):
@@ -93,12 +87,11 @@ class Runtime:
 
     def destroy(self, folder: str, values: dict[str, Any]) -> None:
         try:
-            config = fs.read_json(f"{folder}/config.json")
-            path = _path(folder)
-            if foreign.named(config):
-                foreign.delete(foreign.place(config, folder), path)
-            elif path:
-                cgroup.destroy(path)
+            facts = _facts(folder)
+            if facts.place is not None:
+                foreign.delete(facts.place, facts.cgroup)
+            elif facts.cgroup:
+                cgroup.destroy(facts.cgroup)
         except OSError as exc:
             backend.note(f"{os.path.basename(folder)[:12]}: its cgroup stays: {exc}")
 
@@ -142,6 +135,27 @@ def _needed(folder: str) -> str:
 
 
 def _path(folder: str) -> str:
+    return _facts(folder).cgroup
+
+
+class _Facts(NamedTuple):
+    """What is asked of a bundle again and again; reading one takes half a millisecond."""
+
+    cgroup: str = ""
+    place: foreign.Place | None = None
+
+
+def _facts(folder: str) -> _Facts:
+    try:
+        found = os.stat(f"{folder}/config.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return _Facts()
+    return _read(folder, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _read(folder: str, *_version: int) -> _Facts:
     config = fs.read_json(f"{folder}/config.json")
     linux = config.get("linux") if isinstance(config, dict) else None
-    return str(linux.get("cgroupsPath") or "") if isinstance(linux, dict) else ""
+    path = str(linux.get("cgroupsPath") or "") if isinstance(linux, dict) else ""
+    return _Facts(path, foreign.place(config, folder) if foreign.named(config) else None)

@@ -362,8 +362,7 @@ def restrict(path: str, rules: list[devicerules.Rule]) -> None:
     if folder is None:
         return
     if here.version == 1:
-        for file, value in (rule.v1() for rule in rules):
-            _write_limit(f"{folder}/{file}", value)
+        _write_rules(folder, [rule.v1() for rule in rules])
         return
     allowed, exceptions = devicerules.settle(rules)
     if allowed and not exceptions:
@@ -383,6 +382,21 @@ def restrict(path: str, rules: list[devicerules.Rule]) -> None:
         raise errors.ContainerError(f"the devices of the container can't be guarded: {exc.strerror}") from exc
     finally:
         os.close(target)
+
+
+def _write_rules(folder: str, rules: list[tuple[str, str]]) -> None:
+    """One write(2) for each: the kernel takes one rule at a time."""
+    opened: dict[str, int] = {}
+    try:
+        for file, value in rules:
+            if file not in opened:
+                opened[file] = os.open(f"{folder}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(opened[file], value.encode())
+    except OSError as exc:
+        raise errors.ContainerError(f"the devices of the container can't be guarded: {exc.strerror}") from exc
+    finally:
+        for descriptor in opened.values():
+            os.close(descriptor)
 
 
 def _again(make: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import bundle, cgroup, devicerules, devices, handshake, idmap, init, seccomp, userspace
+from devenv.runtime import cgroup, devicerules, devices, handshake, idmap, init, seccomp, userspace
 from devenv.util import identity
 
 
@@ -28,15 +28,13 @@ class Created(NamedTuple):
 
 def create(
     bundle_dir: str,
+    config: dict[str, Any],
     *,
     container_id: str,
-    run_dir: str,
     stdio: tuple[int, int, int],
     spaces: userspace.Spaces,
-    terminal: bool = False,
 ) -> Created:
     """Raises ``ContainerError`` with the step that failed; then there is no process and no cgroup of it."""
-    config = bundle.load(bundle_dir, name=container_id[:12])
     os.makedirs(f"{bundle_dir}/rootfs", exist_ok=True)
     linux = config.get("linux") or {}
     path = linux.get("cgroupsPath") or f"devenv/{container_id}"
