@@ -105,6 +105,7 @@ def test_terminal_and_one_off(devenv: runner.Devenv, project: projects.Project, 
     devenv("down", "-t", "0")
 
 
+@pytest.mark.parametrize("runtime", ["runc"], indirect=True)
 def test_adopted_by_the_next_monitor(devenv: runner.Devenv, project: projects.Project, runtime: str) -> None:
     project.write(spec(runtime))
     devenv("up", "-d")
@@ -121,6 +122,7 @@ def test_adopted_by_the_next_monitor(devenv: runner.Devenv, project: projects.Pr
     devenv("down")
 
 
+@pytest.mark.parametrize("runtime", ["runc"], indirect=True)
 def test_policy_brings_it_back(devenv: runner.Devenv, project: projects.Project, runtime: str) -> None:
     project.write(spec(runtime, "restart: always"))
     devenv("up", "-d")
@@ -131,6 +133,7 @@ def test_policy_brings_it_back(devenv: runner.Devenv, project: projects.Project,
     devenv("down", "-t", "0")
 
 
+@pytest.mark.parametrize("runtime", ["runc"], indirect=True)
 def test_user_volume_and_device(devenv: runner.Devenv, project: projects.Project, runtime: str) -> None:
     wishes = (
         "user: nobody",

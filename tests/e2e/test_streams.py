@@ -283,7 +283,7 @@ def test_hundreds_of_execs_leave_nothing(idle: runner.Devenv, soak: Callable[[in
 
     idle("exec", "-T", "one", "true")
     before, files = picture(), sorted(map(str, pathlib.Path(idle.run_directory).rglob("*")))
-    for _ in range(soak(100, 3000)):
+    for _ in range(soak(60, 3000)):
         idle("exec", "-T", "one", "true")
 
     def level() -> bool:
