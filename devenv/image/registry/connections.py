@@ -25,6 +25,7 @@ IDLE_PATIENCE = 30.0  # for the next byte
 HEAD_PATIENCE = 60.0  # for the whole head of an answer
 SMALL_PATIENCE = 60.0  # for the whole body of an answer that must be small
 _BLOCK = 256 << 10  # of what is sent
+_BUFFER = 64 << 10
 
 USER_AGENT = f"devenv/{__version__}"
 
@@ -55,6 +56,7 @@ class Response:
         self.status = answer.status
         self.headers = answer.headers
         self.length = answer.length
+        self._emptied = False
 
     def readinto(self, buffer: memoryview) -> int:
         """What is there, as soon as it is. 0 at the end, which may be sooner than the length says."""
@@ -65,13 +67,22 @@ class Response:
             if answer.chunked or answer.length is None:
                 return answer.readinto(buffer)
             # HTTPResponse's own waits until the buffer is full, and a cut would take along what came before it.
-            count: int = answer.fp.readinto1(buffer[: answer.length])
+            count = self._take(buffer[: answer.length])
             answer.length -= count
             if count == 0 or answer.length == 0:
                 answer.close()
             return count
         except (OSError, http.client.HTTPException) as exc:
             raise self._pool.failure(self._connection.host, exc) from exc
+
+    def _take(self, buffer: memoryview) -> int:
+        if self._emptied:
+            return self._answer.timed.readinto(buffer) or 0
+        # What was read with the head comes first, and no more than that is buffered.
+        self._emptied = True
+        data = self._answer.fp.read1(min(_BUFFER, len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
 
     def read(self, limit: int) -> bytes:
         """The whole body, which is small. Raises ``Untrustworthy`` if it is not."""
@@ -296,7 +307,7 @@ class _Answer(http.client.HTTPResponse):
         self.fp.close()
         self.timed = _Timed(sock)
         self.timed.set(patience)
-        self.fp = io.BufferedReader(self.timed, 64 << 10)
+        self.fp = io.BufferedReader(self.timed, _BUFFER)
 
 
 _TOO_LONG = (http.client.LineTooLong, http.client.HTTPException)  # the second: too many lines

@@ -301,7 +301,8 @@ def test_a_killed_pull_is_gone_on_with(devenv: runner.Devenv, registry: fake_reg
     assert process.stdout is not None
     assert "Traceback" not in process.stdout.read()
     process.stdout.close()
-    assert_clean(where) if number != signal.SIGKILL else None
+    if number == signal.SIGINT:
+        assert_clean(where)  # the others leave a folder that the next one sweeps
     devenv("image", "pull", f"{registry.host}/x:1")
     asked = [request for request in registry.requests if image.layer["digest"] in request.path]
     assert asked[-1].headers["range"] == "bytes=60000-"
