@@ -61,13 +61,14 @@ class Reference(NamedTuple):
     @property
     def familiar(self) -> str:
         """As people write it: without ``docker.io/library/``."""
-        text = str(self)
-        if self.transport is Transport.REGISTRY and self.registry == DEFAULT_REGISTRY:
-            text = text.removeprefix(f"{DEFAULT_REGISTRY}/")
-            # `library/a/b` without its first part would be another repository.
-            if self.repository.count("/") == 1:
-                text = text.removeprefix(f"{DEFAULT_NAMESPACE}/")
-        return text
+        if self.transport is not Transport.REGISTRY or self.registry != DEFAULT_REGISTRY:
+            return str(self)
+        text = str(self).removeprefix(f"{DEFAULT_REGISTRY}/")
+        # `library/a/b` without its first part would be another repository.
+        if self.repository.count("/") == 1:
+            text = text.removeprefix(f"{DEFAULT_NAMESPACE}/")
+        # So would `oci:latest`: a transport and a path.
+        return str(self) if text.partition(":")[0] in set(Transport) else text
 
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -125,6 +125,7 @@ class Loop:
                 self.containers.images.resolve,
                 str(environment.services[name].get("image") or ""),
                 base=environment.directory,
+                wanted_platform=str(environment.services[name].get("platform") or ""),
             )
             for name in services
         }
