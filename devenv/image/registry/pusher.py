@@ -152,26 +152,30 @@ class Pusher:
 
         def attempt() -> None:
             nonlocal reached
-            target, offset = (begun.pop(), 0) if begun else (self._anew(wanted), 0)
+            target = begun.pop() if begun else self._anew(wanted)
+            offset = 0
             while offset < wanted.size:
-                size = min(self._piece, wanted.size - offset)
-                try:
-                    target, offset = self._patch(target, path, offset, size, progress)
-                except errors.Temporary as exc:
-                    if offset == 0:
-                        raise
-                    self._session.pool.pause(self._session.policy.pause(1, exc.delay))
-                    before = offset
-                    target, offset = self._where(target, exc)
-                    if offset <= before:
-                        # Once more from where it is, as an attempt of its own that is counted.
-                        target, offset = self._patch(
-                            target, path, offset, min(self._piece, wanted.size - offset), progress
-                        )
+                target, offset = self._advance(target, wanted, path, offset, progress)
                 reached = max(reached, offset)
             self._finish(target, wanted, connections.of_bytes(b""))
 
         self._session.repeat(attempt, progressed=progressed)
+
+    def _advance(
+        self, upload: addresses.Url, wanted: descriptor.Descriptor, path: str, offset: int, progress: Progress
+    ) -> tuple[addresses.Url, int]:
+        """A piece further. Where that breaks off and the registry still knows the upload, once more."""
+        size = min(self._piece, wanted.size - offset)
+        try:
+            return self._patch(upload, path, offset, size, progress)
+        except errors.Temporary as exc:
+            if offset == 0:
+                raise  # there is nothing to go on with
+            self._session.pool.pause(self._session.policy.pause(1, exc.delay))
+            upload, there = self._where(upload, exc)
+            if there < offset:
+                raise
+            return (upload, there) if there > offset else self._patch(upload, path, offset, size, progress)
 
     def _anew(self, wanted: descriptor.Descriptor) -> addresses.Url:
         upload = self._begin(wanted, "")
