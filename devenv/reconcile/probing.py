@@ -51,7 +51,8 @@ class Probes:
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(write, True)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        process = {"args": argv, **(options or {})}
+        # What it daemonises stays its descendant, and goes with it at its time limit.
+        process = {"args": argv, "adopts": True, **(options or {})}
         monitor = self._monitor()
         try:
             reply = await self._run(monitor.exec, container_id, process, (null, write, write), bound=True)

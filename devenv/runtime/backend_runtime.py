@@ -57,6 +57,7 @@ class Runtime:
             privileged=bool(process.get("privileged")),
             tty=tty,
         )
+        described["adopts"] = bool(process.get("adopts"))
         done = exec.exec_process(folder, config, described, stdio=stdio, tty=tty)
         return backend.Executed(done.pid, done.pidfd, done.tty_master_fd)
 

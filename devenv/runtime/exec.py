@@ -297,6 +297,9 @@ def _become(
     handshake.say(wire, handshake.Word.READY, fds=(master,) if master >= 0 else ())
     if master >= 0:
         os.close(master)
+    if described.get("adopts"):
+        # Stays over execve(2): orphans of the process' own become its children, not those of the container's first.
+        linux_process.prctl(linux_process.PR_SET_CHILD_SUBREAPER, 1)
     labels.label_next_program(described)
     process.become(who, described, functools.partial(seccomp.load, seal, wire), exact=manner.exact)
     try:

@@ -51,6 +51,10 @@ class Terminal:
         """What is to be seen, with what scrolled away above it."""
         return self._tmux("capture-pane", "-p", "-S", "-2000").rstrip("\n")
 
+    def title(self) -> str:
+        """What a program that prints OSC 2 changes."""
+        return self._tmux("display-message", "-p", "#{pane_title}").strip()
+
     def send(self, *keys: str) -> None:
         """Keys in tmux's names: `C-c`, `Enter`, `Up`, or text."""
         self._tmux("send-keys", *keys)

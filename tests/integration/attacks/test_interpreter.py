@@ -88,8 +88,18 @@ def test_the_interpreter_cant_be_written(devenv: runner.Devenv, project: project
     assert digests() == before
 
 
-def test_who_joins_cant_be_traced(anyone: runner.Devenv, project: projects.Project) -> None:
-    project_under_attack(project, "process")
-    found = attacked(anyone)
+def check_nobody_is_traced(devenv: runner.Devenv) -> None:
+    found = attacked(devenv)
     assert found["joining"] > 0, "the attack never met a process on its way, so it proves nothing"
     assert found["reached"] == [], found
+
+
+def test_who_joins_cant_be_traced(anyone: runner.Devenv, project: projects.Project) -> None:
+    project_under_attack(project, "process")
+    check_nobody_is_traced(anyone)
+
+
+def test_who_joins_cant_be_traced_from_a_user_namespace(devenv: runner.Devenv, project: projects.Project) -> None:
+    """Nor by whoever may trace everything there."""
+    project_under_attack(project, "process", 'cap_add: [SYS_PTRACE]\n            userns_mode: "auto"')
+    check_nobody_is_traced(devenv)
