@@ -16,14 +16,16 @@ from devenv.runtime import capabilities, hooks, labels, mountoptions, schedule, 
 
 VERSION = "1.3.0"
 _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user", "time")
-_ID = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
+_STRANGE = re.compile(r"[^\w+.-]", re.ASCII)
 Warn = Callable[[str], None]
 
 
 def container_id(text: str) -> None:
     """Raises ``UsageError`` for a name that could mean a place elsewhere."""
-    if not _ID.fullmatch(text) or text in {".", ".."} or text.startswith("."):
-        raise errors.UsageError(f"invalid container ID format: `{text}`", hint="letters, digits and `_+-.`")
+    strange = _STRANGE.search(text)
+    if strange or text.startswith(".") or not 1 <= len(text) <= 1024:
+        what = f"invalid character `{strange[0]}`" if strange else "it begins with a dot, or is empty or too long"
+        raise errors.UsageError(f"invalid container ID format: `{text}`: {what}", hint="letters, digits and `_+-.`")
 
 
 def refuse(what: str) -> errors.ContainerError:

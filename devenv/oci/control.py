@@ -105,8 +105,7 @@ def _end(pid: int, path: str) -> None:
         return
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        if path and cgroup.paused(path):
-            cgroup.freeze(path, frozen=False)
+        cgroup.thaw(pid, path)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_SECONDS * 1000):

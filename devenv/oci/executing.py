@@ -23,7 +23,7 @@ def execute(context: Context) -> int:
     config = found.config()
     process = checks.process(_process(given, config), config["linux"], warn=context.log.warning)
     tty = bool(process.get("terminal"))
-    keep = lifecycle.descriptors(given.preserve_fds, process)
+    keep = lifecycle.descriptors(context, process)
     console.check(tty=tty, detached=given.detach, socket_path=given.console_socket)
     status = found.status()
     if status == store.STOPPED:

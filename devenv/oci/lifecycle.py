@@ -72,7 +72,7 @@ def _create(context: Context, *, detached: bool) -> tuple[store.Container, dict[
     given = context.given
     checks.container_id(given.id)
     bundle, config = _load(context)
-    keep = descriptors(given.preserve_fds, config["process"])
+    keep = descriptors(context, config["process"])
     tty = bool(config["process"].get("terminal"))
     console.check(tty=tty, detached=detached, socket_path=given.console_socket)
     rootfs = os.path.realpath(os.path.join(bundle, config["root"]["path"]))
@@ -205,19 +205,29 @@ def _cgroups(context: Context, config: dict[str, Any], record: store.Record) -> 
     return path, group
 
 
-def descriptors(count: int, process: dict[str, Any]) -> list[int]:
-    """Those to pass on: `--preserve-fds`, and what socket activation gave us (sd_listen_fds(3))."""
+def descriptors(context: Context, process: dict[str, Any]) -> list[int]:
+    """Those to pass on: `--preserve-fds`, and what socket activation gave us (sd_listen_fds(3)).
+
+    Ours may have taken a number that the caller left free; they are told apart by being close-on-exec.
+    """
+    count = context.given.preserve_fds
     listening = os.environ.get("LISTEN_FDS", "")
     if listening.isdecimal() and int(listening) > 0:
         count += int(listening)
         process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
-    found = list(range(3, 3 + count))
-    for number in found:
-        try:
-            os.set_inheritable(number, True)
-        except OSError as exc:
-            raise errors.UsageError(f"preserved descriptor {number} is not open") from exc
+    wanted = range(3, 3 + count)
+    found = [number for number in wanted if _inherited(number)]
+    if len(found) < len(wanted):
+        missing = next(number for number in wanted if number not in found)
+        context.log.warning(f"of the {count} descriptors to be passed on, {len(found)} are open: {missing} is not")
     return found
+
+
+def _inherited(number: int) -> bool:
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
 
 
 def _start(context: Context, found: store.Container) -> None:

@@ -550,6 +550,18 @@ def of_container(pid: int, container_id: str) -> dict[str, str]:
     return found
 
 
+def beneath(paths: list[str], path: str) -> list[str]:
+    """The cgroup ``path`` of each of these cgroups, made if need be."""
+    found = []
+    for folder in paths:
+        inner = os.path.normpath(f"{folder}/{path}")
+        os.makedirs(inner, mode=0o755, exist_ok=True)
+        if os.path.exists(f"{inner}/cpuset.cpus"):
+            _inherit_cpuset(folder, inner)
+        found.append(inner)
+    return found
+
+
 def join(paths: list[str]) -> None:
     """Move the calling process, which has one thread; 0 stands for it."""
     for folder in paths:
@@ -606,6 +618,17 @@ def freeze(path: str, *, frozen: bool) -> None:
     raise errors.ContainerError("the container's processes can't be frozen")
 
 
+def thaw(pid: int, path: str) -> None:
+    """So that what was sent SIGKILL dies, which a frozen process of cgroup v1 does not.
+
+    ``pid`` may have been moved elsewhere, and others of the container frozen further down.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for folder in of_process(pid):
+            _thaw(folder)
+    _thaw_all(path)
+
+
 def is_frozen(file: str) -> bool:
     with open(file) as text:
         content = text.read()
@@ -650,9 +673,7 @@ def destroy(path: str) -> None:
     if pids(path):
         _kill_at_once(path)
     # Everywhere, first: a process that one hierarchy has frozen doesn't die in any.
-    for folder in folders(path):
-        for each, _, _ in os.walk(folder):
-            _thaw(each)
+    _thaw_all(path)
     stays: OSError | None = None
     for name, folder in here.folders(path).items():
         if not os.path.isdir(folder):
@@ -702,6 +723,12 @@ def prune(path: str) -> None:
             except OSError:
                 break  # others' are in there
             folder = os.path.dirname(folder)
+
+
+def _thaw_all(path: str) -> None:
+    for folder in folders(path):
+        for each, _, _ in os.walk(folder):
+            _thaw(each)
 
 
 def _thaw(folder: str) -> None:

@@ -1,18 +1,21 @@
 """Device nodes in a container's /dev: those that every container has, and those that it asked for.
 
-A user namespace may not make nodes (mknod(2), EPERM): there the host's own are bound in.
+A user namespace may not make nodes (mknod(2), EPERM): there the host's own are bound in, or such as were made before it
+was entered.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from devenv.linux import mount
+from devenv.linux import mount, namespace
+from devenv.runtime import idmap
 
 DEFAULT = (
     (1, 3, "null"),
@@ -55,12 +58,54 @@ def fill(folder: int, *, bound: bool, trees: Mapping[str, int] = MappingProxyTyp
     os.symlink("pts/ptmx", "ptmx", dir_fd=folder)
 
 
+def made_beforehand(linux: dict[str, Any]) -> dict[str, int]:
+    """Path -> detached tree of a node that the host doesn't have as ``linux.devices`` wants it.
+
+    For a user namespace, which may neither make any nor use what lies on a filesystem of its own: so while we are
+    still the host's root, on a tmpfs that is seen in a mount namespace which nobody but us has and we leave again.
+    """
+    wanted = {
+        os.path.normpath("/" + entry["path"].lstrip("/")): described(entry)
+        for entry in linux.get("devices") or []
+        if "x-devenv-source" not in entry and entry.get("type") != "p" and not _host_has(entry)
+    }
+    if not wanted or not namespace.in_initial_user_namespace():
+        return {}
+    namespace.unshare(namespace.CLONE_NEWNS)
+    mount.mount("none", "/", "", mount.MS_REC | mount.MS_SLAVE)
+    context = mount.fsopen("tmpfs")
+    mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
+    folder = mount.fsmount(context, 0)
+    os.close(context)
+    # Over the root, which stays what we see: a process' own root is not looked up.
+    mount.move_mount(folder, "", mount.AT_FDCWD, "/", mount.MOVE_MOUNT_F_EMPTY_PATH)
+    found = {}
+    for number, (path, (mode, device, (uid, gid))) in enumerate(wanted.items()):
+        owner = idmap.outside(linux.get("uidMappings") or [], uid), idmap.outside(linux.get("gidMappings") or [], gid)
+        make(folder, str(number), mode=mode, device=device, source="", bound=False, owner=owner)
+        found[path] = mount.open_tree(folder, str(number), mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
+    mount.umount2(f"/proc/self/fd/{folder}", mount.MNT_DETACH)
+    os.close(folder)
+    return found
+
+
+def _host_has(entry: dict[str, Any]) -> bool:
+    """With the same number, and as it is if nothing else is asked for."""
+    mode, device, _ = described(entry)
+    try:
+        there = os.stat(entry["path"])
+    except OSError:
+        return False
+    asked = any(entry.get(name) is not None for name in ("fileMode", "uid", "gid"))
+    return not asked and stat.S_IFMT(there.st_mode) == stat.S_IFMT(mode) and there.st_rdev == device
+
+
 def make(
     folder: int, name: str, *, mode: int, device: int, source: str, bound: bool, owner: tuple[int, int] = (0, 0)
 ) -> None:
     """Raises ``FileExistsError`` if it is there."""
     if bound and not stat.S_ISFIFO(mode):
-        bind(folder, name, mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC))
+        bind(folder, name, _of_the_host(source, device))
         return
     os.mknod(name, mode, device, dir_fd=folder)
     # The umask took its part; a link in its place is not followed, for we have just made it.
@@ -87,6 +132,17 @@ def bind(folder: int, name: str, tree: int) -> None:
             os.close(place)
     finally:
         os.close(tree)
+
+
+def _of_the_host(source: str, device: int) -> int:
+    found = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if os.fstat(found).st_rdev != device:
+            raise OSError(errno.ENODEV, "the host's is another device, and in a user namespace none can be made")
+        flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
+        return mount.open_tree(found, "", flags)
+    finally:
+        os.close(found)
 
 
 def described(entry: dict[str, Any]) -> tuple[int, int, tuple[int, int]]:

@@ -103,9 +103,7 @@ def enter(
     linux_process.prctl(linux_process.PR_SET_CHILD_SUBREAPER, 1)
     folders = cgroup.of_process(container)
     if manner.cgroup:
-        folders = [os.path.normpath(f"{folder}/{manner.cgroup}") for folder in folders]
-        for folder in folders:
-            os.makedirs(folder, mode=0o755, exist_ok=True)
+        folders = cgroup.beneath(folders, manner.cgroup)
     with contextlib.ExitStack() as kept:
         with contextlib.ExitStack() as passed:
             target = _open(container, passed)

@@ -25,6 +25,14 @@ def root(uids: Mappings, gids: Mappings) -> tuple[int, int]:
     return found[0], found[1]
 
 
+def outside(mappings: Mappings, inner: int) -> int:
+    """The host's number for one of the container's. Raises ``OSError`` for one that isn't mapped."""
+    for each in mappings:
+        if each["containerID"] <= inner < each["containerID"] + each["size"]:
+            return int(each["hostID"] + inner - each["containerID"])
+    raise OSError(errno.EINVAL, f"id {inner} is not mapped into the container's user namespace")
+
+
 def write(pid: int, uids: Mappings, gids: Mappings) -> None:
     """Set the maps of a process that has just made its user namespace. Raises ``ContainerError``."""
     try:

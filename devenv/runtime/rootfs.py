@@ -71,6 +71,11 @@ class Sources:
                 space=self._space,
                 root=idmap.root(linux.get("uidMappings") or [], linux.get("gidMappings") or []),
             )
+            return
+        linux = self._config.get("linux") or {}
+        if any(each["type"] == "user" and not each.get("path") for each in linux.get("namespaces") or []):
+            with doing("making the container's devices"):
+                self.nodes = devices.made_beforehand(linux)
 
     def root(self) -> int:
         if self._root >= 0:

@@ -29,6 +29,7 @@ _SCHEDULER_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
+_LEAST, _MOST = 1 << 10, 1 << 63  # nanoseconds, for SCHED_DEADLINE
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 MEMORY_MODES = {
@@ -58,6 +59,8 @@ def check(process: dict[str, Any], linux: dict[str, Any]) -> None:
         timed = any(scheduler.get(name) for name in ("runtime", "deadline", "period"))
         if timed and policy != "SCHED_DEADLINE":
             raise errors.ContainerError("scheduler runtime/deadline/period can only be specified for SCHED_DEADLINE")
+        if policy == "SCHED_DEADLINE":
+            _check_deadline(scheduler)
     priority = process.get("ioPriority")
     if priority:
         _known(priority.get("class"), IO_CLASSES, "ioPriority class")
@@ -71,20 +74,39 @@ def check(process: dict[str, Any], linux: dict[str, Any]) -> None:
         _known(linux["personality"].get("domain"), _PERSONALITIES, "personality domain")
         if linux["personality"].get("flags"):
             raise errors.ContainerError("flags of a personality are not supported: the specification defines none")
-    _check_memory(linux.get("memoryPolicy") or {})
+    if linux.get("memoryPolicy") is not None:
+        _check_memory(linux["memoryPolicy"])
+
+
+def _check_deadline(scheduler: dict[str, Any]) -> None:
+    """What the kernel wants of the three (sched(7)), which answers all of it with EINVAL."""
+    what = "sched_setattr: `SCHED_DEADLINE`"
+    for name in ("runtime", "deadline"):
+        if scheduler.get(name) is None:
+            raise errors.ContainerError(f"{what} requires `{name}`")
+        if scheduler[name] <= 0:
+            raise errors.ContainerError(f"{what} {name} must be greater than 0")
+    runtime, deadline, period = (scheduler.get(name) or 0 for name in ("runtime", "deadline", "period"))
+    for (name, value), (other, most) in (
+        (("runtime", runtime), ("deadline", deadline)),
+        (("deadline", deadline), ("period", period or deadline)),
+    ):
+        if value > most:
+            raise errors.ContainerError(f"{what} {name} ({value}) must be <= {other} ({most})")
+        if not _LEAST <= value < _MOST:
+            raise errors.ContainerError(f"{what} {name} ({value}) must be between {_LEAST} and {_MOST - 1}")
 
 
 def _check_memory(policy: dict[str, Any]) -> None:
-    if policy:
-        mode = policy.get("mode")
-        _known(mode, MEMORY_MODES, "memory policy mode")
-        for flag in policy.get("flags") or []:
-            _known(flag, MEMORY_FLAGS, "memory policy flag")
-        nodes = cpus(policy.get("nodes") or "")
-        if mode in {"MPOL_DEFAULT", "MPOL_LOCAL"} and (nodes or policy.get("flags")):
-            raise errors.ContainerError(f"memory policy {mode} takes neither nodes nor flags")
-        if mode not in {"MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"} and not nodes:
-            raise errors.ContainerError(f"memory policy {mode} needs nodes")
+    mode = policy.get("mode")
+    _known(mode, MEMORY_MODES, "memory policy mode")
+    for flag in policy.get("flags") or []:
+        _known(flag, MEMORY_FLAGS, "memory policy flag")
+    nodes = cpus(policy.get("nodes") or "")
+    if mode in {"MPOL_DEFAULT", "MPOL_LOCAL"} and (nodes or policy.get("flags")):
+        raise errors.ContainerError(f"memory policy {mode} takes neither nodes nor flags")
+    if mode not in {"MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"} and not nodes:
+        raise errors.ContainerError(f"memory policy {mode} needs nodes")
 
 
 def _known(value: object, table: dict[str, int], what: str) -> None:

@@ -32,6 +32,7 @@ class Filter(NamedTuple):
     program: bytes
     flags: int
     notifies: bool
+    listens: bool  # there is an agent to be told, whether or not it will ever be asked something
 
 
 class Seal(NamedTuple):
@@ -63,7 +64,7 @@ def prepare(config: Mapping[str, Any], *, container_id: str, bundle: str, pid: i
         return None
     # Marshalling is the quickest way to something that can be compared; version 2 depends on nothing but the value.
     made = _compile(marshal.dumps(described, 2))
-    if not made.notifies:
+    if not made.listens:
         return Seal(made, None)
     version = config.get("ociVersion")
     state: dict[str, Any] = {
@@ -78,7 +79,7 @@ def prepare(config: Mapping[str, Any], *, container_id: str, bundle: str, pid: i
     told: dict[str, Any] = {"ociVersion": version, "fds": ["seccompFd"], "state": state}
     if described.get("listenerMetadata"):
         told["metadata"] = described["listenerMetadata"]
-    return Seal(made, {"path": described["listenerPath"], "told": told})
+    return Seal(made, {"path": described["listenerPath"], "told": told, "needed": made.notifies})
 
 
 def warm() -> None:
@@ -101,12 +102,13 @@ def _compile(marshalled: bytes) -> Filter:
     notifies = seccomp_rules.check_listener(described, policy)
     # There is one thread, and others could not have a listener as well (seccomp(2)): nothing to synchronise.
     flags = seccomp_rules.flags(described) & ~seccomp.SECCOMP_FILTER_FLAG_TSYNC
-    if notifies:
+    listens = bool(described.get("listenerPath"))
+    if listens:
         flags |= seccomp.SECCOMP_FILTER_FLAG_NEW_LISTENER
     else:
         # It is about notifications, and refused without them.
         flags &= ~seccomp.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-    return Filter(seccomp_bpf.compile_policy(policy), flags, notifies)
+    return Filter(seccomp_bpf.compile_policy(policy), flags, notifies, listens)
 
 
 def load(seal: Seal | None, wire: socket.socket) -> None:
@@ -123,7 +125,10 @@ def load(seal: Seal | None, wire: socket.socket) -> None:
 
 
 def deliver(message: handshake.Message, *, pid: int) -> None:
-    """In the parent: the container process state goes to the agent, once and on a connection of its own."""
+    """In the parent: the container process state goes to the agent, once and on a connection of its own.
+
+    One that would never be asked anything is told, as by crun, and may be missing, as for runc.
+    """
     path, told = message.values["path"], message.values["told"]
     told["pid"] = pid
     told["state"].setdefault("pid", pid)
@@ -134,6 +139,8 @@ def deliver(message: handshake.Message, *, pid: int) -> None:
             sent = socket.send_fds(agent, [data], message.fds)
             agent.sendall(data[sent:])
     except OSError as exc:
+        if not message.values["needed"]:
+            return
         raise errors.ContainerError(
             f"the seccomp agent at `{path}` can't be told: {exc.strerror}",
             hint="start what listens at `listenerPath` first",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-PROGRAMS = "sh cat echo sleep id ls mount true false stat env kill touch date ps sync head grep readlink tty".split()
+PROGRAMS = "sh cat echo sleep id ls mount true false stat env kill touch date ps sync head grep readlink tty wc".split()
 
 
 class Bundle:

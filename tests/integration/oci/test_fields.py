@@ -290,6 +290,28 @@ def test_a_terminal_where_dev_is_read_only(bundle: oci.Bundle) -> None:
     assert bundle.sh("touch /dev/x 2>/dev/null || tty") == "/dev/pts/0\n"
 
 
+@pytest.mark.parametrize("host", [0, 100000])
+def test_devices_in_a_user_namespace(bundle: oci.Bundle, host: int) -> None:
+    """None can be made in there, so they are made before: as they were asked for, and seen nowhere else."""
+    bundle.linux["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": host, "size": 65536}]
+    bundle.linux["uidMappings"] = bundle.linux["gidMappings"] = mapping
+    bundle.linux["resources"]["devices"].append({"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rw"})
+    bundle.linux["devices"] = [
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o644, "uid": 5, "gid": 6},
+        {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
+    ]
+    os.chown(bundle.rootfs, host, host)
+    mounts = len(pathlib.Path("/proc/self/mounts").read_text().splitlines())
+    assert bundle.sh("stat -c '%F %a %u:%g %t,%T' /dev/mine; head -c 3 /dev/mine | wc -c").splitlines() == [
+        "character special file 644 5:6 1,5",
+        "3",
+    ]
+    assert len(pathlib.Path("/proc/self/mounts").read_text().splitlines()) == mounts
+    bundle.linux["devices"][0]["uid"] = 70000
+    assert "id 70000 is not mapped" in bundle.refused()
+
+
 def test_devices(bundle: oci.Bundle) -> None:
     bundle.linux["devices"] = [
         {"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6},
@@ -366,6 +388,27 @@ def test_a_frozen_cgroup_is_not_joined(bundle: oci.Bundle) -> None:
     finally:
         (folder / ("cgroup.freeze" if unified else "freezer.state")).write_text("0" if unified else "THAWED")
         folder.rmdir()
+
+
+def test_memory_policy_without_a_mode(bundle: oci.Bundle) -> None:
+    bundle.linux["memoryPolicy"] = {}
+    assert "invalid memory policy mode" in bundle.refused()
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"deadline": 20000000}, "requires `runtime`"),
+        ({"runtime": 10000000}, "requires `deadline`"),
+        ({"runtime": 0, "deadline": 20000000}, "runtime must be greater than 0"),
+        ({"runtime": 30000000, "deadline": 20000000}, "runtime (30000000) must be <= deadline (20000000)"),
+        ({"runtime": 9000, "deadline": 20000, "period": 10000}, "deadline (20000) must be <= period (10000)"),
+        ({"runtime": 500, "deadline": 20000000}, "runtime (500) must be between 1024 and"),
+    ],
+)
+def test_an_impossible_deadline(bundle: oci.Bundle, fields: dict[str, int], what: str) -> None:
+    bundle.process["scheduler"] = {"policy": "SCHED_DEADLINE", **fields}
+    assert what in bundle.refused()
 
 
 def test_unified_limits_need_cgroup_v2(bundle: oci.Bundle) -> None:

@@ -72,6 +72,15 @@ def test_an_impossible_policy(named: oci.Bundle) -> None:
     assert named.left() == []
 
 
+def test_an_agent_that_will_never_be_asked(named: oci.Bundle, agent: seccomp_agent.Agent) -> None:
+    """It is told all the same, so that it doesn't wait; and that there is none is no error."""
+    named.linux["seccomp"] = {**policy("SCMP_ACT_ERRNO", errnoRet=errno.EEXIST), "listenerPath": agent.path}
+    assert REFUSED in named.run("hostname", "there", check=False).stderr
+    polling.eventually(lambda: len(agent.states) == 1)
+    named.linux["seccomp"]["listenerPath"] = f"{agent.path}-elsewhere"
+    assert REFUSED in named.run("hostname", "there", check=False).stderr
+
+
 def test_an_agent_is_told(named: oci.Bundle, agent: seccomp_agent.Agent) -> None:
     named.linux["seccomp"] = {**policy("SCMP_ACT_NOTIFY"), "listenerPath": agent.path, "listenerMetadata": "ours"}
     name = named.started()
