@@ -125,6 +125,7 @@ def _make(
     path, group = _cgroups(context, config, record)
     made += group.made
     record = record._replace(cgroup=path, made=tuple(group.made))
+    context.log.debug(f"cgroup {path or 'none'}: {' '.join(group.folders)}")
     gate = sockets.listen(found.gate, kind=socket.SOCK_SEQPACKET)
     plan = init.Plan(
         record.bundle,
@@ -154,6 +155,7 @@ def _make(
         except BaseException:
             _after_failure(context, found, config)
             raise
+    context.log.debug(f"process {made_it.pid} waits for `start` in {record.rootfs}")
     gate.close()
     os.close(made_it.start_fd)
     found.save(record._replace(pid=made_it.pid, start_time=made_it.start_time))

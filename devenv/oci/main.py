@@ -58,6 +58,7 @@ def run(arguments: list[str]) -> int:
             return 0
         here = log.Log(given.log, form=given.log_format, debug=given.debug)
         command = given.command
+        here.debug(f"called with {' '.join(arguments)}")
         own = options.command_parser(command).parse_args(given.arguments)
         manager = "systemd" if given.systemd_cgroup else given.cgroup_manager
         context = Context(own, store.Store(given.root or default_root()), here, manager, _rootless(given.rootless))

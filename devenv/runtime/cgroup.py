@@ -228,7 +228,7 @@ def create(
         if alone and pids(path):
             raise errors.ContainerError("container's cgroup is not empty")
         if alone and paused(path):
-            raise errors.ContainerError("container's cgroup is frozen: whoever joins it would never run")
+            raise errors.ContainerError("container's cgroup unexpectedly frozen: whoever joins it would never run")
         if here.version == 1 and "cpuset" in chosen:
             _inherit_cpuset(here.roots["cpuset"], chosen["cpuset"])
         apply(path, limits)

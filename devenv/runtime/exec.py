@@ -213,6 +213,8 @@ def _join(
         schedule.set_affinity(described, "initial")
         with rootfs.doing("joining the container's cgroup"), _lenient(strict=manner.exact and os.geteuid() == 0):
             cgroup.join(folders)
+        if folders:
+            schedule.reset_affinity()
         schedule.set_affinity(described, "final")
         _join_namespaces(target.spaces)
         if not os.path.samestat(os.stat("/"), os.fstat(target.root)):

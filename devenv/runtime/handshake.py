@@ -118,7 +118,8 @@ def failure(values: dict[str, Any]) -> errors.ContainerError:
     number, doing = int(values.get("errno") or 0), str(values.get("doing") or "setting it up")
     if "command" in values:
         return _command_failure(values["command"], number)
-    return errors.ContainerError(f"{doing}: {os.strerror(number)}" if number else doing)
+    # The kernel's words for the number, or our own where they would not say enough.
+    return errors.ContainerError(f"{doing}: {values.get('reason') or os.strerror(number)}" if number else doing)
 
 
 def _command_failure(command: str, number: int) -> errors.ContainerError:
@@ -139,6 +140,7 @@ def confess(to: socket.socket, exc: BaseException) -> None:
     if isinstance(exc, errors.DevenvError):
         say(to, Word.FAILED, message=exc.message[:_TOLD], hint=exc.hint)
     elif isinstance(exc, OSError):
-        say(to, Word.FAILED, errno=exc.errno or 5, doing=str(exc.filename or "setting the container up")[:_TOLD])
+        doing, reason = str(exc.filename or "setting the container up")[:_TOLD], (exc.strerror or str(exc))[:_TOLD]
+        say(to, Word.FAILED, errno=exc.errno or 5, reason=reason, doing=doing)
     else:
         say(to, Word.FAILED, message=f"{type(exc).__name__}: {exc}"[:_TOLD])

@@ -141,6 +141,8 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
             )
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
+        if plan.cgroups:
+            schedule.reset_affinity()
         shm = _clone_shm(plan.shm) if plan.shm else -1
         _enter_namespaces(plan, wire)
         pid = os.fork()

@@ -517,7 +517,7 @@ class Builder:
 
 
 _MS = {"ro": mount.MS_RDONLY, "nosuid": mount.MS_NOSUID, "nodev": mount.MS_NODEV, "noexec": mount.MS_NOEXEC}
-_DEFAULT_PATHS = frozenset(f"/dev/{name}" for _, _, name in devices.DEFAULT)
+_DEFAULT_PATHS = frozenset(f"/dev/{name}" for name in ("ptmx", *(name for _, _, name in devices.DEFAULT)))
 
 
 def _refuse_proc(entry: dict[str, Any], target: str) -> None:

@@ -155,3 +155,8 @@ def set_affinity(process: dict[str, Any], name: str) -> None:
     wanted = cpus((process.get("execCPUAffinity") or {}).get(name) or "")
     if wanted:
         os.sched_setaffinity(0, wanted)
+
+
+def reset_affinity() -> None:
+    """To all processors of the cgroup that was just joined: since Linux 6.2 what the caller was held to would stay."""
+    os.sched_setaffinity(0, range(os.sysconf("SC_NPROCESSORS_CONF")))

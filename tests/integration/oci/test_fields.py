@@ -290,6 +290,14 @@ def test_a_terminal_where_dev_is_read_only(bundle: oci.Bundle) -> None:
     assert bundle.sh("touch /dev/x 2>/dev/null || tty") == "/dev/pts/0\n"
 
 
+def test_a_device_that_every_container_has(bundle: oci.Bundle) -> None:
+    bundle.linux["devices"] = [
+        {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
+    ]
+    assert bundle.sh("stat -L -c %t,%T /dev/ptmx /dev/null").split() == ["5,2", "1,3"]
+
+
 @pytest.mark.parametrize("host", [0, 100000])
 def test_devices_in_a_user_namespace(bundle: oci.Bundle, host: int) -> None:
     """None can be made in there, so they are made before: as they were asked for, and seen nowhere else."""
@@ -388,6 +396,23 @@ def test_a_frozen_cgroup_is_not_joined(bundle: oci.Bundle) -> None:
     finally:
         (folder / ("cgroup.freeze" if unified else "freezer.state")).write_text("0" if unified else "THAWED")
         folder.rmdir()
+
+
+def test_the_callers_affinity_is_not_the_containers(bundle: oci.Bundle) -> None:
+    """Its cgroup says where it may run; since Linux 6.2 it would else inherit what the caller was held to."""
+    if (processors := sorted(os.sched_getaffinity(0)))[1:] == []:
+        pytest.skip("needs two processors")
+    bundle.process["args"] = ["sleep", "1000"]
+    script = "grep Cpus_allowed_list: /proc/self/status"
+    try:
+        os.sched_setaffinity(0, processors[:1])
+        alone = bundle.sh(script)
+        name = bundle.started()
+        joined = bundle.oci("exec", name, "sh", "-c", script).stdout
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert alone.split()[1] != str(processors[0])
+    assert joined == alone
 
 
 def test_memory_policy_without_a_mode(bundle: oci.Bundle) -> None:

@@ -392,6 +392,15 @@ def test_preserved_descriptors_are_the_callers(bundle: oci.Bundle) -> None:
     assert "of the 9 descriptors to be passed on, 1 are open: 3 is not" in done.stderr
 
 
+def test_debug(bundle: oci.Bundle) -> None:
+    bundle.write("true")
+    log = bundle.folder / "log"
+    words = ["--debug", "--log", str(log), "run", "--bundle", str(bundle.folder), "x"]
+    assert bundle.oci(*words).stderr == ""
+    assert f"cgroup {bundle.linux['cgroupsPath']}: /sys/fs/cgroup" in log.read_text()
+    assert "waits for `start`" in log.read_text()
+
+
 # -- the rest of the command line ----------------------------------------------------------------------------------
 
 
