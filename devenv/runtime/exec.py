@@ -305,5 +305,5 @@ def _become(
     try:
         process.execute(list(described["args"]), env)
     except OSError as exc:
-        handshake.say(wire, handshake.Word.FAILED, command=described["args"][0], errno=exc.errno or 5)
+        handshake.say(wire, handshake.Word.FAILED, **process.refusal(described["args"], env, exc))
     os._exit(127)

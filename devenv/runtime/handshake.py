@@ -117,18 +117,21 @@ def failure(values: dict[str, Any]) -> errors.ContainerError:
         return errors.ContainerError(values["message"], hint=values.get("hint"))
     number, doing = int(values.get("errno") or 0), str(values.get("doing") or "setting it up")
     if "command" in values:
-        return _command_failure(values["command"], number)
+        return _command_failure(values["command"], number, half=bool(values.get("half")))
     # The kernel's words for the number, or our own where they would not say enough.
     return errors.ContainerError(f"{doing}: {values.get('reason') or os.strerror(number)}" if number else doing)
 
 
-def _command_failure(command: str, number: int) -> errors.ContainerError:
+def _command_failure(command: str, number: int, *, half: bool) -> errors.ContainerError:
     missing = number in {2, 20}  # ENOENT, ENOTDIR
     where = "the container" if "/" in command else "the container's PATH"
     # podman tells from these words what to exit with.
     text = f"`{command}`: executable file not found in {where}" if missing else f"`{command}`: {os.strerror(number)}"
     hint = None
-    if number == 13:
+    if half:
+        text = f"exec {command}: no such file or directory"
+        hint = "it is there, but the interpreter or the loader that it names is not"
+    elif number == 13:
         hint = "it is not executable, or its file system forbids it: `chmod +x` it in the image"
     elif number == 8:
         hint = "it is no program for this machine; a script needs a first line as `#!/bin/sh`"

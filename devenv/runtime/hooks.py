@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
@@ -22,19 +23,34 @@ from devenv.linux import process as linux_process
 NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
-def run(config: dict[str, Any], name: str, state: dict[str, Any]) -> None:
-    """Run them in their order, in the bundle's folder; the first that fails ends it. Raises ``ContainerError``."""
+def run(
+    config: dict[str, Any],
+    name: str,
+    state: dict[str, Any],
+    *,
+    folder: str = "",
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run them in their order; the first that fails ends it. Raises ``ContainerError``.
+
+    ``folder`` is where they run instead of the bundle's, ``env`` what those have that are given no environment.
+    """
     for number, hook in enumerate((config.get("hooks") or {}).get(name) or []):
         what = f"{name} hook #{number}: `{hook['path']}`"
-        _one(what, hook, json.dumps(state).encode(), str(state.get("bundle") or "/"))
+        given = hook.get("env")
+        if given is None:
+            own = os.environ if env is None else env
+        else:
+            own = dict(each.partition("=")[::2] for each in given)
+        _one(what, hook, json.dumps(state).encode(), folder or str(state.get("bundle") or "/"), own)
 
 
-def _one(what: str, hook: dict[str, Any], state: bytes, folder: str) -> None:
+def _one(what: str, hook: dict[str, Any], state: bytes, folder: str, env: Mapping[str, str]) -> None:
     timeout = hook.get("timeout")
     read, write = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _become(hook, read, folder)
+        _become(hook, read, folder, env)
     os.close(read)
     pidfd = os.pidfd_open(child)
     deadline = time.monotonic() + timeout if timeout is not None else None
@@ -52,18 +68,16 @@ def _one(what: str, hook: dict[str, Any], state: bytes, folder: str) -> None:
         raise errors.ContainerError(f"error running {what} ended with {how}")
 
 
-def _become(hook: dict[str, Any], standard_input: int, folder: str) -> None:
+def _become(hook: dict[str, Any], standard_input: int, folder: str, env: Mapping[str, str]) -> None:
     """In the child. Only what a hook is to have: the state, our output, and no descriptor else."""
     try:
         os.setpgid(0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(standard_input, 0)
-        linux_process.close_range(3, 0xFFFFFFFF)
         if os.path.isdir(folder):
             os.chdir(folder)
-        given = hook.get("env")
-        env = dict(os.environ) if given is None else dict(item.partition("=")[::2] for item in given)
+        linux_process.close_range(3, 0xFFFFFFFF)
         os.execve(hook["path"], list(hook.get("args") or [hook["path"]]), env)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         os.write(2, f"{hook['path']}: {exc}\n".encode())

@@ -393,7 +393,9 @@ def _enter_root(plan: Plan, wire: socket.socket, shm: int) -> None:
         message = handshake.hear(wire)
         if message is None or message.word is not handshake.Word.PASSED:
             os._exit(1)
-        hooks.run(plan.config, "createContainer", message.values["state"])
+        # In the root that is being made, as with runc and crun: what they add to it they name from there.
+        folder = f"/proc/self/fd/{builder.root}" if own else plan.sources.path
+        hooks.run(plan.config, "createContainer", message.values["state"], folder=folder)
     if not own:
         # Nothing was mounted: what is there belongs to all. Only the root is another.
         with rootfs.doing(f"entering the root `{plan.sources.path}`"):
@@ -418,7 +420,7 @@ def _look_for_program(plan: Plan, wire: socket.socket, env: dict[str, str]) -> N
     try:
         process.find(plan.process["args"], env)
     except OSError as exc:
-        handshake.say(wire, handshake.Word.FAILED, command=plan.process["args"][0], errno=exc.errno or 5)
+        handshake.say(wire, handshake.Word.FAILED, **process.refusal(plan.process["args"], env, exc))
         os._exit(1)
 
 
@@ -437,7 +439,7 @@ def _wait_at(gate: socket.socket) -> tuple[socket.socket, handshake.Message | No
 def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str], state: dict[str, Any]) -> NoReturn:
     args = list(plan.process["args"])
     try:
-        hooks.run(plan.config, "startContainer", state)
+        hooks.run(plan.config, "startContainer", state, env=env)
         labels.label_next_program(plan.process)
         process.become(who, plan.process, functools.partial(seccomp.load, plan.seal, wire), exact=plan.exact)
     except (errors.DevenvError, OSError) as exc:
@@ -445,7 +447,7 @@ def _run(plan: Plan, wire: socket.socket, who: user.User, env: dict[str, str], s
     try:
         process.execute(args, env)
     except OSError as exc:
-        handshake.say(wire, handshake.Word.FAILED, command=args[0], errno=exc.errno or 5)
+        handshake.say(wire, handshake.Word.FAILED, **process.refusal(args, env, exc))
     os._exit(127)
 
 

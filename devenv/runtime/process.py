@@ -183,6 +183,16 @@ def find(args: list[str], env: dict[str, str]) -> None:
     raise denied or FileNotFoundError(2, "not found", name)
 
 
+def refusal(args: list[str], env: dict[str, str], exc: OSError) -> dict[str, Any]:
+    """What is told of a program that can't be run; ``half``: it is there, and what its first line names is not."""
+    half = False
+    if exc.errno == errno.ENOENT:
+        with contextlib.suppress(OSError):
+            find(args, env)
+            half = True
+    return {"command": args[0], "errno": exc.errno or errno.EIO, "half": half}
+
+
 def _path(env: dict[str, str]) -> list[str]:
     return (env.get("PATH") or "/bin:/usr/bin").split(":")
 

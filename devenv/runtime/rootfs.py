@@ -158,6 +158,7 @@ class Builder:
         self._null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
         if os.fstat(self._null).st_rdev != os.makedev(1, 3):
             raise Failure(errno.ENODEV, "it is not the null device", "masking files with `/dev/null`")
+        self._nothing = -1  # and to mask folders with
 
     def build(self, cwd: str) -> None:
         """Raises ``Failure``. Afterwards ``root`` is a descriptor of the whole root, still writable everywhere.
@@ -195,8 +196,9 @@ class Builder:
                 os.close(place)
 
     def close(self) -> None:
-        for descriptor in (self.root, self._null, *self._trees):
-            os.close(descriptor)
+        for descriptor in (self.root, self._null, self._nothing, *self._trees):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     # -- the root ----------------------------------------------------------------------------------------------
 
@@ -490,12 +492,14 @@ class Builder:
         except (FileNotFoundError, NotADirectoryError):
             return  # this kernel doesn't have it
         try:
-            if stat.S_ISDIR(os.fstat(place).st_mode):
+            folder = stat.S_ISDIR(os.fstat(place).st_mode)
+            if folder and self._nothing < 0:
                 mount.mount("tmpfs", f"/proc/self/fd/{place}", "tmpfs", mount.MS_RDONLY, "size=0k,mode=555")
+                self._nothing = self._reopen(path)
             else:
-                tree = mount.open_tree(
-                    self._null, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
-                )
+                # One filesystem for all of them: each would cost the kernel as much as a file.
+                flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
+                tree = mount.open_tree(self._nothing if folder else self._null, "", flags)
                 _attach(tree, place)
                 os.close(tree)
         finally:

@@ -290,6 +290,33 @@ def test_a_terminal_where_dev_is_read_only(bundle: oci.Bundle) -> None:
     assert bundle.sh("touch /dev/x 2>/dev/null || tty") == "/dev/pts/0\n"
 
 
+def test_masked_folders_are_one_filesystem(bundle: oci.Bundle) -> None:
+    for name in ("one", "two"):
+        (bundle.rootfs / name).mkdir()
+        (bundle.rootfs / name / "file").touch()
+    bundle.linux["maskedPaths"] = ["/one", "/two"]
+    assert bundle.sh("ls /one /two").split() == ["/one:", "/two:"]
+    first, second = bundle.sh("stat -c %d /one /two").split()
+    assert first == second
+    assert "Read-only" in bundle.run("touch", "/two/x", check=False).stderr
+
+
+def test_a_hook_in_the_root_that_is_made(bundle: oci.Bundle) -> None:
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo made > ./tmp/by-hook"]}
+    bundle.config["hooks"] = {"createContainer": [hook]}
+    assert bundle.sh("cat /tmp/by-hook") == "made\n"
+
+
+def test_a_hook_with_the_containers_environment(bundle: oci.Bundle) -> None:
+    bundle.config["root"]["readonly"] = False
+    bundle.process["env"] = ["PATH=/bin", "ONE=two"]
+    script = bundle.rootfs / "hook"
+    script.write_text("#!/bin/sh\necho $ONE > /tmp/told\n")
+    script.chmod(0o755)
+    bundle.config["hooks"] = {"startContainer": [{"path": "/hook"}]}
+    assert bundle.sh("cat /tmp/told") == "two\n"
+
+
 def test_a_device_that_every_container_has(bundle: oci.Bundle) -> None:
     bundle.linux["devices"] = [
         {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},

@@ -392,6 +392,15 @@ def test_preserved_descriptors_are_the_callers(bundle: oci.Bundle) -> None:
     assert "of the 9 descriptors to be passed on, 1 are open: 3 is not" in done.stderr
 
 
+def test_a_script_without_its_interpreter(bundle: oci.Bundle) -> None:
+    script = bundle.rootfs / "script"
+    script.write_text("#!/bin/nothing\n")
+    script.chmod(0o755)
+    assert "exec /script: no such file or directory (it is there" in bundle.refused("/script")
+    name = bundle.started()
+    assert "exec /script: no such file" in bundle.oci("exec", name, "/script", check=False).stderr
+
+
 def test_debug(bundle: oci.Bundle) -> None:
     bundle.write("true")
     log = bundle.folder / "log"
