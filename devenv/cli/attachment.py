@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from devenv import errors
-from devenv.cli import inventory, operate, streams, terminals, watching
+from devenv.cli import inventory, operate, streams, watching
 from devenv.cli.display import quiet
-from devenv.util import paths
+from devenv.util import paths, terminals
 
 
 def run(

@@ -18,10 +18,11 @@ from typing import Annotated
 
 import typer
 
-from devenv.cli import context, inventory, operate, options, report, terminal, terminals
+from devenv.cli import context, inventory, operate, options, report, terminal
 from devenv.cli import streams as carrying
 from devenv.runtime import bundle, handshake, joining
 from devenv.runtime import exec as runtime_exec
+from devenv.util import terminals
 
 _RUNNING = frozenset({"running"})
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)

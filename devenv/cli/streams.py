@@ -7,7 +7,7 @@ import os
 import selectors
 from collections.abc import Mapping
 
-from devenv.cli import terminals
+from devenv.util import terminals
 
 _CHUNK = 65536
 

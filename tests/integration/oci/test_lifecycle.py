@@ -358,6 +358,24 @@ def test_only_asked_for_descriptors_go_in(bundle: oci.Bundle) -> None:
     assert {"0", "1", "2"} <= set(done.stdout.split())
 
 
+def test_a_lot_typed_at_once(bundle: oci.Bundle) -> None:
+    """More than the terminal takes before its echo is read, and what ends it."""
+    bundle.process["terminal"] = True
+    bundle.write("sh", "-c", "cat | wc -l")
+    words = ["run", "--bundle", str(bundle.folder), "x"]
+    done = bundle.oci(*words, input="a line\n" * 20000)
+    assert done.stdout.endswith("\n20000\n")
+    assert "\r" not in done.stdout
+
+
+def test_what_a_failing_start_said(bundle: oci.Bundle) -> None:
+    bundle.process["terminal"] = True
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo its reason; exit 3"]}
+    bundle.config["hooks"] = {"startContainer": [hook]}
+    done = bundle.run("true", check=False)
+    assert (done.returncode, done.stdout) == (1, "its reason\n")
+
+
 def test_preserve_fds(bundle: oci.Bundle) -> None:
     file = bundle.folder / "preserved"
     file.write_text("through\n")

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from devenv.cli import streams, terminals
+from devenv.cli import streams
+from devenv.util import terminals
 
 
 @pytest.fixture

@@ -15,16 +15,22 @@ import signal
 import struct
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 _CHUNK = 32768
 _END_OF_TRANSMISSION = b"\x04"
 
 
+_OFLAG = 1  # of what termios.tcgetattr returns
+
+
 @contextlib.contextmanager
-def raw(descriptor: int) -> Iterator[None]:
-    """Every key goes to the container, Ctrl-C included. A descriptor that is no terminal is left alone."""
+def raw(descriptor: int, *, line_ends: bool = False) -> Iterator[None]:
+    """Every key goes to the container, Ctrl-C included. A descriptor that is no terminal is left alone.
+
+    ``line_ends``: it still makes CR LF of LF, for a pseudo-terminal that doesn't (``leave_line_ends``).
+    """
     try:
         before = termios.tcgetattr(descriptor)
     except (termios.error, OSError):
@@ -32,10 +38,23 @@ def raw(descriptor: int) -> Iterator[None]:
         return
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
+        if line_ends:
+            _change(descriptor, add=termios.OPOST)
         yield
     finally:
         with contextlib.suppress(termios.error):
             termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def leave_line_ends(master: int) -> None:
+    """The pseudo-terminal passes LF as it is: right for a pipe, and for ``join(…, line_ends=True)``."""
+    _change(master, clear=termios.ONLCR)
+
+
+def _change(descriptor: int, *, add: int = 0, clear: int = 0) -> None:
+    attributes = termios.tcgetattr(descriptor)
+    attributes[_OFLAG] = attributes[_OFLAG] & ~clear | add
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def copy_size(source: int, target: int) -> None:
@@ -54,14 +73,17 @@ def join(
     interactive: bool = True,
     stdin: int = 0,
     stdout: int = 1,
+    ending: Iterable[int] = (signal.SIGTERM, signal.SIGHUP),
+    line_ends: bool = False,
 ) -> None:
     """Carry bytes both ways until ``ended`` (a pidfd) is readable or nobody holds the other end of ``master``.
 
-    ``source`` is where the container's output comes from when somebody else reads ``master``.
+    ``source`` is where the container's output comes from when somebody else reads ``master``. ``ending`` are the
+    signals that end it too, in good order.
     """
     with contextlib.ExitStack() as stack:
-        wake = stack.enter_context(_signals())
-        stack.enter_context(raw(stdin if interactive else -1))
+        wake = stack.enter_context(_signals(ending))
+        stack.enter_context(raw(stdin if interactive else -1, line_ends=line_ends))
         os.set_blocking(master, False)
         copy_size(stdout, master)
         if source is not None:
@@ -70,9 +92,22 @@ def join(
         _Joint(master, master if source is None else source, ended, wake, stdin=typing, stdout=stdout).run()
 
 
+def drain(source: int, stdout: int = 1) -> None:
+    """Show what is there already and no more: a process that was left behind may hold the terminal for ever."""
+    os.set_blocking(source, False)
+    while True:
+        try:
+            data = os.read(source, _CHUNK)
+        except OSError:
+            return
+        if not data:
+            return
+        write_all(stdout, data)
+
+
 @contextlib.contextmanager
-def _signals() -> Iterator[int]:
-    """A descriptor that is readable after SIGWINCH. SIGTERM and SIGHUP end the loop, so that raw mode is undone."""
+def _signals(ending: Iterable[int]) -> Iterator[int]:
+    """A descriptor that is readable after SIGWINCH. Those that end the loop do so with raw mode undone."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -81,11 +116,8 @@ def _signals() -> Iterator[int]:
         pass
 
     read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
-        signal.SIGWINCH: nothing,
-        signal.SIGTERM: end,
-        signal.SIGHUP: end,
-    }
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGWINCH: nothing}
+    handlers |= dict.fromkeys(ending, end)
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
@@ -198,15 +230,7 @@ class _Joint:
         copy_size(self._stdout, self._master)
 
     def _on_end(self, _mask: int) -> None:
-        # A process that it left behind may hold the terminal for ever, so only what is there already is shown.
-        while True:
-            try:
-                data = os.read(self._source, _CHUNK)
-            except OSError:
-                break
-            if not data:
-                break
-            write_all(self._stdout, data)
+        drain(self._source, self._stdout)
         self._running = False
 
 
