@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -146,17 +146,30 @@ class Bus:
 
 def session_address() -> str | None:
     """The socket of the user's own bus: from the environment, or where systemd puts it. None if there is none."""
-    for address in os.environ.get("DBUS_SESSION_BUS_ADDRESS", "").split(";"):
+    folders = (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}")
+    return _given("DBUS_SESSION_BUS_ADDRESS") or _first_there(f"{folder}/bus" for folder in folders if folder)
+
+
+def system_address() -> str | None:
+    """The socket of the system's bus, likewise."""
+    return _given("DBUS_SYSTEM_BUS_ADDRESS") or _first_there(
+        ["/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"]
+    )
+
+
+def _given(variable: str) -> str | None:
+    for address in os.environ.get(variable, "").split(";"):
         kind, _, options = address.partition(":")
         values = dict(option.partition("=")[::2] for option in options.split(","))
         if kind == "unix" and "path" in values:
             return values["path"]
         if kind == "unix" and "abstract" in values:
             return f"\0{values['abstract']}"
-    for folder in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}"):
-        if folder and os.path.exists(f"{folder}/bus"):
-            return f"{folder}/bus"
     return None
+
+
+def _first_there(paths: Iterable[str]) -> str | None:
+    return next((path for path in paths if os.path.exists(path)), None)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

@@ -84,6 +84,10 @@ def destroy(context: Context, found: store.Container, config: dict[str, Any]) ->
     if record.cgroup:
         cgroup.destroy(record.cgroup)
         cgroup.discard(list(record.made))
+    if record.systemd:
+        from devenv.oci import scope
+
+        scope.stop(record.systemd, user=context.rootless)
     seen = found.oci_state(store.STOPPED)
     found.remove()
     run_poststop(context, config, seen)

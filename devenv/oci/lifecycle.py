@@ -122,7 +122,29 @@ def _make(
     keep: list[int],
     made: list[str],
 ) -> tuple[int, int | None]:
-    path, group = _cgroups(context, config, record)
+    if context.cgroup_manager != "systemd":
+        path = config["linux"].get("cgroupsPath") or f"devenv-oci/{record.id}"
+        return _made_in(context, found, config, record, path, keep=keep, made=made)
+    from devenv.oci import scope
+
+    with scope.held(config, record.id, user=context.rootless) as held:
+        record = record._replace(systemd=held.unit)
+        pid, master = _made_in(context, found, config, record, held.path, keep=keep, made=made)
+        held.take(pid)
+        return pid, master
+
+
+def _made_in(
+    context: Context,
+    found: store.Container,
+    config: dict[str, Any],
+    record: store.Record,
+    path: str,
+    *,
+    keep: list[int],
+    made: list[str],
+) -> tuple[int, int | None]:
+    path, group = _cgroups(context, config, path)
     made += group.made
     record = record._replace(cgroup=path, made=tuple(group.made))
     context.log.debug(f"cgroup {path or 'none'}: {' '.join(group.folders)}")
@@ -182,19 +204,15 @@ def _start_time(pid: int) -> int:
     return identity.process_start_time(pid) or 0
 
 
-def _cgroups(context: Context, config: dict[str, Any], record: store.Record) -> tuple[str, cgroup.Group]:
+def _cgroups(context: Context, config: dict[str, Any], path: str) -> tuple[str, cgroup.Group]:
     """The path of the container's cgroup, "" for none, and its folders."""
     limits = config["linux"].get("resources") or {}
     if context.cgroup_manager == "disabled":
         return "", cgroup.Group([], [])
-    if context.cgroup_manager == "systemd":
-        raise errors.HostError(
-            "the systemd cgroup manager is not supported", hint="use `--cgroup-manager=cgroupfs`, which podman has, too"
-        )
-    path = config["linux"].get("cgroupsPath") or f"devenv-oci/{record.id}"
+    alone = context.cgroup_manager != "systemd"  # systemd's has our placeholder in it
     try:
         group = cgroup.create(
-            path, limits, rules=container.device_rules(config), required=not context.rootless, alone=True
+            path, limits, rules=container.device_rules(config), required=not context.rootless, alone=alone
         )
     except OSError as exc:
         if context.rootless and exc.errno in {1, 13, 30}:

@@ -28,9 +28,15 @@ def update(context: Context) -> int:
     config = found.config()
     before = config["linux"].get("resources") or {}
     with container.translated():
-        cgroup.apply(found.record.cgroup, _completed(limits, before))
+        completed, rules = _completed(limits, before), None
         if limits.get("devices"):
             rules = container.device_rules({"linux": {"resources": {"devices": limits["devices"]}}})
+        if found.record.systemd:
+            from devenv.oci import scope
+
+            scope.change(found.record.systemd, scope.changes(completed, rules), user=context.rootless)
+        cgroup.apply(found.record.cgroup, completed)
+        if rules:
             cgroup.restrict(found.record.cgroup, rules)
     config["linux"]["resources"] = {
         name: {**(before.get(name) or {}), **value} if isinstance(value, dict) else value

@@ -11,11 +11,7 @@ from __future__ import annotations
 import os
 
 from devenv.linux import dbus
-from devenv.runtime import cgroup
-
-_SYSTEMD = "org.freedesktop.systemd1"
-_MANAGER = (_SYSTEMD, "/org/freedesktop/systemd1", f"{_SYSTEMD}.Manager")
-_NO_LIMIT = (1 << 64) - 1
+from devenv.runtime import cgroup, systemd
 
 
 def unit(project_id: str) -> str:
@@ -46,24 +42,17 @@ def lack() -> str:
 
 
 def _ask(bus: dbus.Bus, name: str, pid: int) -> None:
-    bus.subscribe(f"type='signal',interface='{_SYSTEMD}.Manager',member='JobRemoved'")
     properties = [
         ("Description", dbus.Variant("s", "devenv: containers of a project")),
         ("PIDs", dbus.Variant("au", [pid])),
         ("Delegate", dbus.Variant("b", True)),
         # A share of the user's is meant for programs, not for all containers of a project.
-        ("TasksMax", dbus.Variant("t", _NO_LIMIT)),
+        ("TasksMax", dbus.Variant("t", systemd.NO_LIMIT)),
         ("CollectMode", dbus.Variant("s", "inactive-or-failed")),
     ]
     try:
-        [job] = bus.call(*_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", properties, [])
+        systemd.start_scope(bus, name, properties)
     except dbus.BusError as exc:
-        if exc.name != f"{_SYSTEMD}.UnitExists":
+        if not systemd.exists(exc):
             raise
-        bus.call(*_MANAGER, "AttachProcessesToUnit", "ssau", name, "", [pid])
-        return
-    for signal in bus.signals():
-        if signal.member == "JobRemoved" and len(signal.body) == 4 and signal.body[1] == job:
-            if signal.body[3] != "done":
-                raise OSError(5, f"`{name}`: {signal.body[3]}")
-            return
+        systemd.attach(bus, name, pid)

@@ -191,11 +191,15 @@ def _blkio(block: dict[str, Any]) -> Values:
     return values
 
 
+def io_weight(weight: int) -> int:
+    """10…1000 onto 1…10000."""
+    return 1 + (max(weight, 10) - 10) * 9999 // 990
+
+
 def _io(block: dict[str, Any]) -> Values:
     values: Values = []
     if block.get("weight"):
-        # 10…1000 onto 1…10000.
-        values.append(("io.weight", str(1 + (max(block["weight"], 10) - 10) * 9999 // 990)))
+        values.append(("io.weight", str(io_weight(block["weight"]))))
     for each in block.get("weightDevice") or []:
         if each.get("weight"):
             values.append(("io.bfq.weight", f"{each['major']}:{each['minor']} {each['weight']}"))

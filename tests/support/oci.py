@@ -26,6 +26,7 @@ class Bundle:
             (self.rootfs / "bin" / name).symlink_to("busybox")
         (self.rootfs / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n")
         self._ids = ids
+        self.options: tuple[str, ...] = ()  # before every command
         self.names: list[str] = []
         self.command = str(pathlib.Path(sys.executable).parent / "devenv-oci")
         self.oci("spec", "--bundle", str(self.folder))
@@ -49,7 +50,7 @@ class Bundle:
         self.linux["namespaces"] = [each for each in self.linux["namespaces"] if each["type"] not in kinds]
 
     def oci(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        words = [self.command, "--root", str(self.root), *arguments]
+        words = [self.command, "--root", str(self.root), *self.options, *arguments]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, **options)
         if check:
             assert done.returncode == 0, done.stderr
@@ -85,7 +86,7 @@ class Bundle:
 
     def detached(self, *arguments: str) -> None:
         """Not captured: what goes on running keeps its streams open for as long as it lives."""
-        words = [self.command, "--root", str(self.root), *arguments]
+        words = [self.command, "--root", str(self.root), *self.options, *arguments]
         with open(self.folder / "output", "ab") as output:
             done = subprocess.run(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60)
         assert done.returncode == 0, self.output()

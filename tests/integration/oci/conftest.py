@@ -15,4 +15,5 @@ def bundle(short_path: pathlib.Path, no_leaks: set[str]) -> Iterator[oci.Bundle]
     made = oci.Bundle(short_path, no_leaks)
     yield made
     made.close()
-    cgroups.remove(made.linux.get("cgroupsPath", "/none").split("/")[1])
+    if (path := made.linux.get("cgroupsPath", "")).startswith("/"):
+        cgroups.remove(path.split("/")[1])
