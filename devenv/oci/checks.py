@@ -340,9 +340,10 @@ def process(found: Any, linux: dict[str, Any], *, warn: Warn) -> dict[str, Any]:
     for name in sorted(capabilities.unknown(named)):
         warn(f"ignoring unknown or unavailable capability {name}")
     sets = found.get("capabilities") or {}
-    for name in sets.get("ambient") or []:
-        if name not in (sets.get("inheritable") or []) or name not in (sets.get("permitted") or []):
-            warn(f"can't raise ambient capability {name}: it has to be inheritable and permitted")
+    both = set(sets.get("inheritable") or []) & set(sets.get("permitted") or [])
+    if impossible := [name for name in sets.get("ambient") or [] if name not in both]:
+        # podman's builds ask for all of them so: one line will do.
+        warn(f"can't raise ambient capability {', '.join(impossible)}: it has to be inheritable and permitted")
     labels.check(found, linux.get("mountLabel"))
     schedule.check(found, linux)
     return found

@@ -51,7 +51,7 @@ def _cgroup(given: list[str]) -> str:
     """``PATH`` or, as runc has it for cgroup v1, ``CONTROLLER,…:PATH``; always beneath the container's own."""
     path = given[-1].rpartition(":")[2].strip("/") if given else ""
     if ".." in path.split("/"):
-        raise errors.UsageError(f"`{given[-1]}` is not a sub cgroup path")
+        raise errors.UsageError(f"bad sub cgroup path: `{given[-1]}`: `..` components are not allowed")
     return path
 
 

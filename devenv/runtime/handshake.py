@@ -126,7 +126,9 @@ def _command_failure(command: str, number: int, *, half: bool) -> errors.Contain
     missing = number in {2, 20}  # ENOENT, ENOTDIR
     where = "the container" if "/" in command else "the container's PATH"
     # podman tells from these words what to exit with.
-    text = f"`{command}`: executable file not found in {where}" if missing else f"`{command}`: {os.strerror(number)}"
+    text = f"`{command}`: {os.strerror(number)}"
+    if missing:
+        text = f"`{command}`: executable file not found in {where}: no such file or directory"
     hint = None
     if half:
         text = f"exec {command}: no such file or directory"

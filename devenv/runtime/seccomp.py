@@ -137,7 +137,9 @@ def deliver(message: handshake.Message, *, pid: int) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
             agent.connect(path)
             sent = socket.send_fds(agent, [data], message.fds)
-            agent.sendall(data[sent:])
+            # Not for nothing: an agent may have hung up once it had all.
+            if sent < len(data):
+                agent.sendall(data[sent:])
     except OSError as exc:
         if not message.values["needed"]:
             return
