@@ -126,7 +126,7 @@ def _command_failure(command: str, number: int, *, half: bool) -> errors.Contain
     missing = number in {2, 20}  # ENOENT, ENOTDIR
     where = "the container" if "/" in command else "the container's PATH"
     # podman tells from these words what to exit with.
-    text = f"`{command}`: {os.strerror(number)}"
+    text = f"exec `{command}`: {os.strerror(number).lower()}"
     if missing:
         text = f"`{command}`: executable file not found in {where}: no such file or directory"
     hint = None

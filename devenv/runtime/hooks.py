@@ -28,12 +28,11 @@ def run(
     name: str,
     state: dict[str, Any],
     *,
-    folder: str = "",
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run them in their order; the first that fails ends it. Raises ``ContainerError``.
+    """Run them in their order, in the bundle's folder; the first that fails ends it. Raises ``ContainerError``.
 
-    ``folder`` is where they run instead of the bundle's, ``env`` what those have that are given no environment.
+    ``env`` is what those have that are given no environment.
     """
     for number, hook in enumerate((config.get("hooks") or {}).get(name) or []):
         what = f"{name} hook #{number}: `{hook['path']}`"
@@ -42,7 +41,7 @@ def run(
             own = os.environ if env is None else env
         else:
             own = dict(each.partition("=")[::2] for each in given)
-        _one(what, hook, json.dumps(state).encode(), folder or str(state.get("bundle") or "/"), own)
+        _one(what, hook, json.dumps(state).encode(), str(state.get("bundle") or "/"), own)
 
 
 def _one(what: str, hook: dict[str, Any], state: bytes, folder: str, env: Mapping[str, str]) -> None:

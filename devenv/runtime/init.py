@@ -393,9 +393,7 @@ def _enter_root(plan: Plan, wire: socket.socket, shm: int) -> None:
         message = handshake.hear(wire)
         if message is None or message.word is not handshake.Word.PASSED:
             os._exit(1)
-        # In the root that is being made, as with runc and crun: what they add to it they name from there.
-        folder = f"/proc/self/fd/{builder.root}" if own else plan.sources.path
-        hooks.run(plan.config, "createContainer", message.values["state"], folder=folder)
+        hooks.run(plan.config, "createContainer", message.values["state"])
     if not own:
         # Nothing was mounted: what is there belongs to all. Only the root is another.
         with rootfs.doing(f"entering the root `{plan.sources.path}`"):

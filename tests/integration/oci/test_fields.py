@@ -301,12 +301,6 @@ def test_masked_folders_are_one_filesystem(bundle: oci.Bundle) -> None:
     assert "Read-only" in bundle.run("touch", "/two/x", check=False).stderr
 
 
-def test_a_hook_in_the_root_that_is_made(bundle: oci.Bundle) -> None:
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", "echo made > ./tmp/by-hook"]}
-    bundle.config["hooks"] = {"createContainer": [hook]}
-    assert bundle.sh("cat /tmp/by-hook") == "made\n"
-
-
 def test_a_hook_with_the_containers_environment(bundle: oci.Bundle) -> None:
     bundle.config["root"]["readonly"] = False
     bundle.process["env"] = ["PATH=/bin", "ONE=two"]
