@@ -115,6 +115,10 @@ def _dispatch(command: str, context: Context) -> int:
         from devenv.oci import update
 
         return update.update(context)
+    if command == "events":
+        from devenv.oci import events
+
+        return events.follow(context)
     if command in {"features", "spec"}:
         from devenv.oci import template
 

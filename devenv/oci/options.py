@@ -151,6 +151,12 @@ def _update(parser: _Parser) -> None:
     _id(parser)
 
 
+def _events(parser: _Parser) -> None:
+    parser.add_argument("--interval", default="5s", metavar="TIME", help="between two measurements; 5s")
+    parser.add_argument("--stats", action="store_true", help="measure once")
+    _id(parser)
+
+
 # command -> summary, what follows it, and its options
 COMMANDS: dict[str, tuple[str, str, Callable[[Any], None] | None]] = {
     "create": ("make a container; its program waits for `start`", "[options] CONTAINER", _bundle),
@@ -165,6 +171,7 @@ COMMANDS: dict[str, tuple[str, str, Callable[[Any], None] | None]] = {
     "pause": ("suspend all processes of a container", "CONTAINER", _id),
     "resume": ("let a paused container go on", "CONTAINER", _id),
     "update": ("change the limits of a container", "[options] CONTAINER", _update),
+    "events": ("print what a container uses, and when it ran out of memory", "[options] CONTAINER", _events),
     "features": ("print what this runtime can do as JSON", "", None),
     "spec": ("write a config.json to begin with", "[options]", _spec),
 }

@@ -182,7 +182,7 @@ def connect(*, user: bool) -> dbus.Bus:
     if address is None:
         raise errors.HostError(f"there is no bus to ask {whose} systemd for a cgroup: {_why()}", hint=hint)
     try:
-        return dbus.Bus(address, seconds=25)
+        return dbus.Bus(address, seconds=60)
     except OSError as exc:
         raise errors.HostError(
             f"{whose} systemd can't be asked for a cgroup: {exc.strerror}: {_why()}", hint=hint

@@ -49,6 +49,11 @@ def read(pid: int, container_id: str, *, network: bool = True) -> Usage | None:
     )
 
 
+def of_cgroups(folders: dict[str, str]) -> Usage:
+    """Of any cgroup: controller -> its folder, "" where the unified hierarchy is the only one. Without the network."""
+    return (_v2(folders[""]) if "" in folders else _v1(folders))._replace(taken=time.monotonic())
+
+
 def _v2(folder: str) -> Usage:
     """A controller that isn't there for us has no files; of the processor's time there are always some."""
     read, written = 0, 0

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from typing import Any
 
-PROGRAMS = "sh cat echo sleep id ls mount true false stat env kill touch date ps sync head grep readlink tty wc".split()
+PROGRAMS = (
+    "sh cat echo sleep id ls mount true false stat env kill touch date ps sync head grep readlink tty wc tail".split()
+)
 
 
 class Bundle:

@@ -419,6 +419,37 @@ def test_a_script_without_its_interpreter(bundle: oci.Bundle) -> None:
     assert "exec /script: no such file" in bundle.oci("exec", name, "/script", check=False).stderr
 
 
+def test_events(bundle: oci.Bundle) -> None:
+    bundle.linux["resources"]["memory"] = {"limit": 64 << 20}
+    name = bundle.started()
+    event = json.loads(bundle.oci("events", "--stats", name).stdout)
+    assert (event["type"], event["id"]) == ("stats", name)
+    assert event["data"]["pids"]["current"] == 1
+    assert 0 < event["data"]["memory"]["usage"]["usage"] < event["data"]["memory"]["usage"]["limit"] == 64 << 20
+    assert event["data"]["cpu"]["usage"]["total"] > 0
+    assert "no duration" in bundle.oci("events", "--interval", "soon", name, check=False).stderr
+
+
+def test_events_end_with_the_container(bundle: oci.Bundle) -> None:
+    name = bundle.started()
+    words = [bundle.command, "--root", str(bundle.root), "events", "--interval", "50ms", name]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        assert json.loads(events.stdout.readline())["id"] == name
+        bundle.oci("delete", "--force", name)
+        assert events.wait(20) == 0
+
+
+def test_running_out_of_memory_is_an_event(bundle: oci.Bundle) -> None:
+    bundle.linux["resources"]["memory"] = {"limit": 32 << 20, "swap": 32 << 20}
+    name = bundle.started("sh", "-c", "sleep 1; head -c 100000000 /dev/zero | tail -c 90000000 >/dev/null; sleep 1000")
+    words = [bundle.command, "--root", str(bundle.root), "events", "--interval", "50ms", name]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        assert any(json.loads(line) == {"type": "oom", "id": name} for line in events.stdout)
+        events.kill()
+
+
 def test_debug(bundle: oci.Bundle) -> None:
     bundle.write("true")
     log = bundle.folder / "log"

@@ -44,7 +44,7 @@ def test_a_containers_life_in_a_scope(managed: oci.Bundle, bus: str) -> None:
     where = paths.get("pids", paths[""])
     assert where.endswith(f"/devenv.slice/devenv-test.slice/{unit(managed)}")
     assert cgroups.read(where, "pids.max") == "33"
-    with dbus.Bus(bus) as asked:
+    with dbus.Bus(bus, seconds=60) as asked:
         path = manager.unit(asked, unit(managed))
         assert path is not None
         assert manager.property_of(asked, path, "Unit", "ActiveState") == "active"
@@ -63,7 +63,7 @@ def test_a_containers_life_in_a_scope(managed: oci.Bundle, bus: str) -> None:
 
 def test_what_fails_leaves_no_scope(managed: oci.Bundle, bus: str) -> None:
     assert "executable file not found" in managed.refused("/nothing")
-    with dbus.Bus(bus) as asked:
+    with dbus.Bus(bus, seconds=60) as asked:
         assert manager.unit(asked, unit(managed)) is None
 
 
