@@ -4,8 +4,8 @@
     <data>/gc.lock            shared by who adds to a lease, held alone while garbage is found and taken away
 
 The order makes it safe: a name is added first, then its owner looks whether it is there. Either the collector reads the
-name, or it was done before, and what it took is seen to be gone. Leases don't expire and can't be left behind: the lock
-ends with the process.
+name, or it was done before, and what it took is seen to be gone. Leases don't expire and can't be left in force: the
+lock ends with the process.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from types import TracebackType
 
 from devenv.util import fs, lock, paths
 
+LEFT_BEHIND = 16  # files of processes that ended without a word, before somebody looks for them
+
 
 class Lease:
     def __init__(self, where: paths.Paths) -> None:
         folder = f"{where.data}/leases"
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        if len(os.listdir(folder)) > LEFT_BEHIND:
+            living(where)
         self._where = where
         self._path = f"{folder}/{os.urandom(8).hex()}"
         held = lock.acquire(self._path, wait=True)
@@ -75,7 +79,7 @@ def _read(path: str) -> set[str]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return set(file.read().decode("ascii", "replace").split("\n"))
+                return set(file.read().decode("ascii", "replace").split())
             fs.remove(path)
     except FileNotFoundError:
         pass
