@@ -132,17 +132,20 @@ class Stream:
 
     def _pump(self) -> None:
         compressed = _Hashed(self._reader, self._layer)
-        plain = hashlib.sha256()
+        head = _at_least(compressed, b"", MAGIC_SIZE)
+        # What isn't compressed has one digest: hashing it once will do.
+        plain = hashlib.sha256() if is_compressed(head) or self._layer.digest is None else None
         total = 0
-        for chunk in _decompress(compressed):
+        for chunk in _decompress(compressed, head):
             if self._stopped.is_set():
                 return
             total += len(chunk)
             self._check_size(total, compressed.size)
-            plain.update(chunk)
+            if plain is not None:
+                plain.update(chunk)
             self._queue.put(chunk)
         compressed.check()
-        digest = "sha256:" + plain.hexdigest()
+        digest = self._layer.digest if plain is None else "sha256:" + plain.hexdigest()
         if self._layer.diff_id not in {ANY, digest}:
             raise LayerError(f"unpacks to {digest}, the image's config says {self._layer.diff_id}")
 
@@ -157,8 +160,7 @@ def is_compressed(head: bytes) -> bool:
     return head.startswith((GZIP, ZSTD, BZIP2, XZ, *_OTHERS))
 
 
-def _decompress(file: _Hashed) -> Iterator[bytes]:
-    head = _at_least(file, b"", MAGIC_SIZE)
+def _decompress(file: _Hashed, head: bytes) -> Iterator[bytes]:
     if head.startswith(GZIP):
         return _gunzip(file, head)
     if head.startswith(ZSTD):
