@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import pathlib
@@ -475,6 +476,10 @@ def surroundings(*, seccomp: bool) -> Iterator[Place]:
     finally:
         libc.umount2(session.folder.encode(), 2)
         isolation.leave(session)
+        # Runtimes remove the container's cgroup and leave those above it to whoever made up the path.
+        for folder in glob.glob(f"/sys/fs/cgroup/*/{PROJECT}"):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 def main() -> int:

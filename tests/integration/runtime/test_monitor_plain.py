@@ -272,21 +272,21 @@ def test_one_monitor_however_many_ask(world: World) -> None:
 
 
 def test_silent_client_stops_nobody(world: World) -> None:
-    """It subscribes and never reads, while events come by the thousand."""
+    """It subscribes and never reads, while more events come than are queued for anybody; then it is cut off."""
     monitor = world.monitor()
     silent = sockets.connect(f"{world.where.project_run(PROJECT)}/monitor.sock", kind=protocol.KIND)
     protocol.send(silent, protocol.encode({"op": "subscribe", "seq": 1}))
     run(world, monitor, "one", "sleep", "60")
-    for _ in range(3000):
+    rounds = 2300
+    for _ in range(rounds):
         monitor.pause("one")
         monitor.resume("one")
     monitor.poll()
-    silent.settimeout(5)
+    silent.settimeout(30)
     received = 0
-    with contextlib.suppress(TimeoutError):
-        while protocol.receive(silent) is not None:
-            received += 1
-    assert 0 < received < 6001
+    while protocol.receive(silent) is not None:
+        received += 1
+    assert 0 < received < 2 * rounds
     silent.close()
     monitor.delete("one", force=True)
 
