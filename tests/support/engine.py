@@ -28,10 +28,12 @@ def _holder(path: pathlib.Path) -> int | None:
     except FileNotFoundError:
         return None
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for line in pathlib.Path("/proc/locks").read_text().splitlines():
-        words = line.split()
-        if wanted in words and words[1] == "FLOCK":
-            return int(words[words.index(wanted) - 1])
+    # A list that changes while it is read may lack a line (proc_locks(5) comes in pieces).
+    for _ in range(3):
+        for line in pathlib.Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if wanted in words and words[1] == "FLOCK":
+                return int(words[words.index(wanted) - 1])
     return None
 
 

@@ -66,7 +66,7 @@ def report(devenv: runner.Devenv) -> dict[str, Any]:
     return found
 
 
-def attacked(devenv: runner.Devenv, rounds: int = 10) -> dict[str, Any]:
+def attacked(devenv: runner.Devenv, rounds: int = 6) -> dict[str, Any]:
     devenv("up", "-d")
     for number in range(rounds):
         # One without the preloaded process, as when nothing else of devenv runs.
