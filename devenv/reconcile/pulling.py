@@ -19,16 +19,18 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from devenv import errors, events
 from devenv.image import config as image_config
-from devenv.image import pull, reference
+from devenv.image import reference
 from devenv.image import store as image_store
-from devenv.image.registry import client
 from devenv.image.registry import errors as registry_errors
 from devenv.reconcile import convert
 from devenv.util import paths
+
+if TYPE_CHECKING:
+    from devenv.image.registry import client
 
 ATONCE = 3  # images; each has several connections
 UNPULLED = "not pulled yet"  # the digest of an image that a dry run leaves where it is
@@ -190,6 +192,9 @@ class Images:
             self._tell(wanted, events.Status.WARNING, "Kept", exc.message)
 
     def _pull(self, wanted: Wish) -> None:
+        # HTTP and TLS cost 25 ms that a supervisor without anything to pull shall not pay.
+        from devenv.image import pull
+
         puller = pull.Puller(self._where, self._store, self._talk(), emit=self._emit)
         try:
             puller.pull(wanted.reference, wanted_platform=wanted.platform, service=wanted.service)
@@ -203,6 +208,8 @@ class Images:
             ) from exc
 
     def _talk(self) -> client.Client:
+        from devenv.image.registry import client
+
         with self._lock:
             if self._client is None:
                 self._client = client.Client(self._environ)
