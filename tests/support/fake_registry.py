@@ -39,6 +39,7 @@ def digest(data: bytes) -> str:
 
 class Registry:
     def __init__(self) -> None:
+        self.name = "localhost"
         self.port = 0
         self.scheme = "http"
         self.blobs: dict[str, bytes] = {}
@@ -52,7 +53,7 @@ class Registry:
 
     @property
     def host(self) -> str:
-        return f"localhost:{self.port}"
+        return f"{self.name}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -267,11 +268,16 @@ class _Server(http.server.ThreadingHTTPServer):
         """A client that hangs up is no news here."""
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 @contextlib.contextmanager
 def running(*, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[Registry]:
     registry = Registry()
     handler = type("Handler", (Handler,), {"registry": registry})
-    server = _Server((address, 0), handler)
+    server = (_Server6 if ":" in address else _Server)((address, 0), handler)
+    registry.name = f"[{address}]" if ":" in address else "localhost"
     registry.port = server.server_address[1]
     if tls is not None:
         registry.scheme = "https"

@@ -40,6 +40,12 @@ def test_other_digests_than_those_of_the_store(talk: client.Client, registry: fa
     assert registry.paths() == []
 
 
+def test_an_address_of_ipv6(talk: client.Client) -> None:
+    with fake_registry.running(address="::1") as registry:
+        registry.add_manifest(DATA, tag="1")
+        assert root(talk, registry.host).data == DATA
+
+
 def test_no_such_tag(talk: client.Client, registry: fake_registry.Registry) -> None:
     with pytest.raises(errors.NotFound, match=f"`{registry.host}` has no `x:7`") as caught:
         root(talk, registry.host, "x:7")
@@ -168,10 +174,10 @@ def test_a_broken_configuration_is_named(environ: dict[str, str], text: str, mes
 # -- TLS --------------------------------------------------------------------------------------------------------------
 
 
-def certificate(folder: pathlib.Path, name: str, *, days: str = "1") -> tuple[pathlib.Path, pathlib.Path]:
+def certificate(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
     crt, key = folder / f"{name}.crt", folder / f"{name}.key"
     subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} -subj /CN={name}"
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN={name}"
         f" -addext subjectAltName=DNS:{name} -keyout {key} -out {crt}".split(),
         check=True,
         capture_output=True,
