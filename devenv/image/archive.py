@@ -23,20 +23,27 @@ LINK_LIMIT = 8
 @contextlib.contextmanager
 def opened(where: paths.Paths, path: str, *, what: str) -> Iterator[files.Archive]:
     """For as long as its content is read."""
-    stage = f"{where.data}/stage/archive-{os.urandom(8).hex()}"
-    os.makedirs(stage, mode=0o700)
-    held = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        _sweep(where)
+    with stage(where) as folder:
         try:
-            plain = _plain(path, stage)
+            plain = _plain(path, folder)
             found = files.Archive(path, plain, _places(plain))
         except (tar.TarError, layer.LayerError) as exc:
             raise errors.ImageError(f"{what}: `{path}` is no archive of an image: {exc}") from exc
         except OSError as exc:
             raise errors.ImageError(f"{what}: `{path}` can't be read: {exc.strerror}") from exc
         yield found
+
+
+@contextlib.contextmanager
+def stage(where: paths.Paths) -> Iterator[str]:
+    """A folder that goes at the end, also when its owner is killed: then the next one removes it."""
+    stage = f"{where.data}/stage/archive-{os.urandom(8).hex()}"
+    os.makedirs(stage, mode=0o700)
+    held = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _sweep(where)
+        yield stage
     finally:
         os.close(held)
         tree.remove(stage)

@@ -42,6 +42,29 @@ class Below:
                 return None
         return None
 
+    def names(self, parts: Sequence[bytes]) -> list[bytes]:
+        """What is in the folder at a path, none of whose folders may be a link; nothing if it is none."""
+        found: set[bytes] = set()
+        for layer in self._layers:
+            path, hides, there = layer, False, True
+            for part in (b"", *parts):
+                path = path + b"/" + part if part else path
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    there = False
+                    break
+                if not stat.S_ISDIR(status.st_mode):
+                    there, hides = False, True
+                    break
+                hides = hides or self._is_opaque(path)
+            if there:
+                found |= set(os.listdir(path))
+            if hides:
+                break
+        # What a layer above has deleted is named there, too.
+        return sorted(name for name in found if self.find((*parts, name)))
+
     def _is_opaque(self, path: bytes) -> bool:
         try:
             return os.getxattr(path, self._opaque, follow_symlinks=False) == b"y"

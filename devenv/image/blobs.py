@@ -36,6 +36,13 @@ class BlobStore:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == wanted.size
 
+    def size(self, name: str) -> int:
+        """Of the blob with this hexadecimal name; 0 if it isn't here."""
+        try:
+            return os.stat(f"{self.folder}/{name}").st_size
+        except FileNotFoundError:
+            return 0
+
     def source(self, wanted: descriptor.Descriptor) -> source.Source:
         return source.File(self.path(wanted))
 

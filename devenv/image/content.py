@@ -66,7 +66,12 @@ def parse_json(data: bytes, *, what: str) -> Mapping[str, Any]:
 
 def parse_config(data: bytes, *, what: str) -> tuple[image_config.ImageConfig, list[str], tuple[str, ...]]:
     """The config, the diff_ids of its layers, and what is odd about it."""
-    given = parse_json(data, what=f"{what}: its config")
+    return parse_config_value(parse_json(data, what=f"{what}: its config"), what=what)
+
+
+def parse_config_value(
+    given: Mapping[str, Any], *, what: str
+) -> tuple[image_config.ImageConfig, list[str], tuple[str, ...]]:
     rootfs = given.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, Mapping) else None
     if diff_ids is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from typing import NamedTuple, Protocol
 
@@ -42,6 +43,33 @@ class FileReader:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+class PipeReader:
+    """What comes through a pipe, or from a terminal or socket: waited for until it comes or is not wanted any more."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._stopped = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def read(self, size: int, /) -> bytes:
+        ready, _, _ = select.select([self._fd, self._stopped], [], [])
+        return b"" if self._stopped in ready else os.read(self._fd, size)
+
+    def interrupt(self) -> None:
+        os.eventfd_write(self._stopped, 1)
+
+    def close(self) -> None:
+        os.close(self._stopped)
+
+
+class Pipe(NamedTuple):
+    """An open descriptor that stays the caller's. Can be read once."""
+
+    fd: int
+
+    def open(self) -> PipeReader:
+        return PipeReader(self.fd)
 
 
 class File(NamedTuple):

@@ -111,13 +111,19 @@ def plan_remove(
     there: observed.Observed,
     *,
     services: Iterable[str] = (),
+    containers: Iterable[str] = (),
     stop: bool = False,
     volumes: bool = False,
     timeout: float | None = None,
 ) -> plan.Plan:
-    """Remove containers that are stopped; with ``stop`` also those that are not. Networks and named volumes stay."""
+    """Remove containers that are stopped; with ``stop`` also those that are not. Networks and named volumes stay.
+
+    ``containers``: only these, by id, be they one-off ones or not.
+    """
     builder = plan.Builder()
-    mine = [each for each in _of_services(there, services) if stop or not each.active]
+    ids = set(containers)
+    named = [each for each in there.containers if each.id in ids] if ids else _of_services(there, services)
+    mine = [each for each in named if stop or not each.active]
     stops = _stop(builder, mine, cause=plan.ASKED_FOR, timeout=timeout)
     _remove(builder, mine, stops, cause=plan.ASKED_FOR, volumes=volumes)
     return builder.plan()

@@ -291,6 +291,7 @@ class Operations:
         todo = planner.plan_remove(
             observed,
             services=tuple(params.get("services") or ()),
+            containers=tuple(params.get("containers") or ()),
             stop=bool(params.get("stop")),
             volumes=bool(params.get("volumes")),
         )
@@ -303,10 +304,12 @@ class Operations:
         return await self._freeze(params, send, thaw=True)
 
     async def _freeze(self, params: Params, send: Send, *, thaw: bool) -> Any:
-        services = set(params.get("services") or ())
+        services, ids = set(params.get("services") or ()), set(params.get("containers") or ())
         state = "paused" if thaw else "running"
         for container in list(self._loop.live.values()):
             if container.status != state or (services and container.record.service not in services):
+                continue
+            if ids and container.id not in ids:
                 continue
             monitor = self._loop.containers.monitor
             await self._loop.run(monitor.resume if thaw else monitor.pause, container.id)

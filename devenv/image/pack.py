@@ -1,0 +1,129 @@
+"""A container's writable layer as a layer of an image: overlayfs's whiteouts and opaque folders become the OCI's.
+
+character device 0/0               .wh.<name>
+*.overlay.opaque = y               .wh..wh..opq in the folder
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+from devenv import errors
+from devenv.image import difference
+
+CHUNK = 1 << 20
+_ORDINARY = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
+# What devenv mounts over in every container: the files that stand there are nobody's work.
+_PLACES = frozenset({b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
+_MOUNTED = frozenset({b"proc", b"sys", b"dev"})
+
+
+def chunks(upper: str, *, opaque: str, mounted: frozenset[str]) -> Iterator[bytes]:
+    """A tar stream. ``mounted``: where volumes and binds are, whose empty places are left out."""
+    packer = _Packer(opaque, {os.fsencode(path.strip("/")) for path in mounted})
+    yield from packer.folder(os.fsencode(upper), b"")
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+class _Packer:
+    def __init__(self, opaque: str, mounted: set[bytes]) -> None:
+        self._opaque = opaque
+        self._mounted = mounted
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def folder(self, folder: bytes, prefix: bytes) -> Iterator[bytes]:
+        if prefix and difference.is_opaque(folder, self._opaque):
+            yield _header(tarfile.TarInfo(os.fsdecode(prefix + b"/.wh..wh..opq")))
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            path = prefix + b"/" + entry.name if prefix else entry.name
+            status = entry.stat(follow_symlinks=False)
+            if difference.is_whiteout(status):
+                made = tarfile.TarInfo(os.fsdecode(os.path.join(prefix, b".wh." + entry.name)))
+                yield _header(made)
+            elif stat.S_ISSOCK(status.st_mode) or self._is_place(entry.path, path, status):
+                continue
+            else:
+                yield from self._entry(entry.path, path, status)
+
+    def _is_place(self, place: bytes, path: bytes, status: os.stat_result) -> bool:
+        """An empty file or folder that was made to mount something on."""
+        if path in _PLACES or path in self._mounted:
+            return status.st_size == 0 if stat.S_ISREG(status.st_mode) else not os.listdir(place)
+        return path in _MOUNTED and stat.S_ISDIR(status.st_mode) and not os.listdir(place)
+
+    def _entry(self, place: bytes, path: bytes, status: os.stat_result) -> Iterator[bytes]:
+        made = _info(path, status)
+        key = (status.st_dev, status.st_ino)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and key in self._links:
+            made.type, made.linkname, made.size = tarfile.LNKTYPE, os.fsdecode(self._links[key]), 0
+            yield _header(made)
+            return
+        if stat.S_ISLNK(status.st_mode):
+            made.linkname = os.fsdecode(os.readlink(place))
+        else:
+            made.pax_headers = self._attributes(place)
+        yield _header(made)
+        if stat.S_ISREG(status.st_mode):
+            self._links[key] = path
+            yield from _content(place, status.st_size)
+        elif stat.S_ISDIR(status.st_mode):
+            yield from self.folder(place, path)
+
+    def _attributes(self, place: bytes) -> dict[str, str]:
+        found = {}
+        for name in os.listxattr(place, follow_symlinks=False):
+            if name.endswith(".overlay.redirect") and name.startswith(("trusted.", "user.")):
+                raise errors.ImageError(
+                    f"`{os.fsdecode(place)}` was renamed in a way that a layer can't say",
+                    hint="mount overlayfs without redirect_dir: modprobe overlay redirect_dir=off",
+                )
+            if name == "security.capability" or (name.startswith("user.") and ".overlay." not in name):
+                value = os.getxattr(place, name, follow_symlinks=False)
+                found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+        return found
+
+
+def _info(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(os.fsdecode(path))
+    made.type = _ORDINARY[stat.S_IFMT(status.st_mode)]
+    made.mode = stat.S_IMODE(status.st_mode)
+    made.uid, made.gid = status.st_uid, status.st_gid
+    made.mtime = status.st_mtime_ns // 10**9
+    made.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    made.devmajor, made.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    return made
+
+
+def _header(made: tarfile.TarInfo) -> bytes:
+    return made.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _content(place: bytes, size: int) -> Iterator[bytes]:
+    """``size`` bytes, whatever becomes of the file meanwhile."""
+    left = size
+    with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        while left and (data := file.read(min(left, CHUNK))):
+            left -= len(data)
+            yield data
+    while left:
+        part = min(left, CHUNK)
+        left -= part
+        yield b"\0" * part
+    yield b"\0" * (-size % tarfile.BLOCKSIZE)
+
+
+def mounted(mounts: Any) -> frozenset[str]:
+    return frozenset(str(each.get("target") or "") for each in mounts)
