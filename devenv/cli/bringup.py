@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from devenv.cli import context, operate, options
 from devenv.cli.display import sink
+from devenv.spec import lockfile
 
 
 class Wishes(NamedTuple):
@@ -24,6 +25,7 @@ class Wishes(NamedTuple):
     dry_run: bool = False
     pull: str = ""  # in place of each service's `pull_policy`
     quiet_pull: bool = False
+    frozen: bool = False  # use the lock as it is
 
 
 def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> dict[str, Any]:
@@ -36,6 +38,8 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values["parallel"] = given.parallel
     # Logins and proxies are the asking command's, not those of whoever started the supervisor.
     values["environ"] = dict(os.environ)
+    # The supervisor reads it, too; what is wrong with it is shown with its place only from here.
+    lockfile.load(project.identity.directory)
     return values
 
 

@@ -47,6 +47,9 @@ COMMANDS: dict[str, Command] = {
     "commit": Command("container_commit", "Make an image of what a service's container has changed"),
     "pull": Command("pull", "Pull the images of services"),
     "push": Command("push", "Push the images of services"),
+    "lock": Command("lock", "Write devenv.lock: which images the services' names mean"),
+    "outdated": Command("lock", "List locked images that have moved since", function="outdated"),
+    "upgrade": Command("lock", "Lock and pull what the images are now", function="upgrade"),
     "image": Command(
         "",
         "Manage images",

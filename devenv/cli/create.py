@@ -19,6 +19,7 @@ def command(
     no_build: options.NoBuild = False,
     pull: options.Pull = "",
     quiet_pull: options.QuietPull = False,
+    frozen: options.Frozen = False,
     yes: options.Yes = False,
 ) -> None:
     """Create containers, networks and volumes without starting anything."""
@@ -33,5 +34,6 @@ def command(
         scale=operate.scales(scale),
         pull=pull,
         quiet_pull=quiet_pull,
+        frozen=frozen,
     )
     bringup.bring_up(ctx.obj, project, wishes, title="create")

@@ -69,6 +69,7 @@ Platform = Annotated[
 Build = Annotated[bool, typer.Option("--build", help="Build images first; not effective yet")]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Build no image")]
 Pull = Annotated[str, typer.Option("--pull", metavar="POLICY", help="always, missing, never or policy")]
+Frozen = Annotated[bool, typer.Option("--frozen", help="Only what devenv.lock has, and leave that as it is")]
 QuietPull = Annotated[bool, typer.Option("--quiet-pull", help="Pull without progress")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question")]
 EnvVars = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="Environment variable")]

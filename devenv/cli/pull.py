@@ -28,10 +28,12 @@ def command(
     include_deps: options.IncludeDeps = False,
     policy: Annotated[str, typer.Option("--policy", metavar="POLICY", help="missing or always")] = "",
     quiet: options.QuietTransfer = False,
+    frozen: options.Frozen = False,
     parallel: Annotated[bool, typer.Option("--parallel/--no-parallel", hidden=True)] = True,
 ) -> None:
     """Pull the images of services."""
     from devenv.cli import transfers
+    from devenv.reconcile import locking
 
     given: options.Globals = ctx.obj
     operate.refuse_dry_run(given, "pull")
@@ -39,36 +41,45 @@ def command(
         options.one_of("--policy", policy, ("missing", "always"))
     project = context.load(given, services)
     with transfers.Transfers(given, title="pull", quiet=quiet) as running:
+        lock = locking.Lock(project.where, running.store, project.identity.directory, frozen=frozen)
         jobs: dict[tuple[str, str], Any] = {}
+        lockable: set[str] = set()
         for name in project.with_dependencies(services) if include_deps else project.chosen(services):
             service = project.canonical["services"][name]
             image, platform = str(service.get("image") or ""), str(service.get("platform") or "")
-            if reason := _needless(service, running, ignore_buildable=ignore_buildable, policy=policy):
+            pinned = lock.pinned(image) if image and not service.get("build") else image
+            if reason := _needless(service, pinned, running, ignore_buildable=ignore_buildable, policy=policy):
                 running.say(f"Image {image or name}", events.Status.DONE, "Skipped", reason, service=name)
                 continue
-            pull = functools.partial(running.puller.pull, image, wanted_platform=platform, service=name)
+            if not service.get("build"):
+                lockable.add(image)
+            pull = functools.partial(running.puller.pull, pinned, wanted_platform=platform, service=name, shown=image)
             jobs.setdefault((image, platform), pull)
         pulled = running.all(jobs.values())
+        lock.keep(dict.fromkeys(lockable, False))
     if not ignore_pull_failures:
         transfers.raise_first(pulled)
 
 
-def _needless(service: dict[str, Any], running: transfers.Transfers, *, ignore_buildable: bool, policy: str) -> str:
+def _needless(
+    service: dict[str, Any], pinned: str, running: transfers.Transfers, *, ignore_buildable: bool, policy: str
+) -> str:
     """Why there is nothing to pull, as docker compose has it; "" if there is."""
     from devenv.image import reference
 
     policy = policy or str(service.get("pull_policy") or "")
     if not service.get("image"):
         return "it is built"
-    wanted = reference.parse(str(service["image"]))
+    wanted = reference.parse(pinned)
     if wanted.transport is not reference.Transport.REGISTRY:
         return "it is on this machine"
     if policy in {"never", "build"}:
         return f"its pull policy is `{policy}`"
     if service.get("build") and ignore_buildable:
         return "it can be built"
-    # What is called `latest` is looked at each time.
-    if policy == "missing" and wanted.tag != "latest" and _is_here(wanted, str(service.get("platform") or ""), running):
+    # What is called `latest` is looked at each time, unless it is locked.
+    looked_at = wanted.tag == "latest" and not wanted.digest
+    if policy == "missing" and not looked_at and _is_here(wanted, str(service.get("platform") or ""), running):
         return "it is here"
     return ""
 

@@ -16,6 +16,7 @@ import typer
 from devenv import errors
 from devenv.cli import attachment, context, operate, options, terminal
 from devenv.cli.display import sink
+from devenv.spec import lockfile
 
 
 def command(
@@ -55,6 +56,7 @@ def command(
     build: options.Build = False,
     pull: options.Pull = "",
     quiet_pull: options.QuietPull = False,
+    frozen: options.Frozen = False,
     quiet_build: Annotated[bool, typer.Option("--quiet-build", help="Build without progress")] = False,
 ) -> int:
     """Run a one-off command on a service; options come before the service's name."""
@@ -67,6 +69,7 @@ def command(
     up.check_images(build=build, pull=pull)
     project = context.load(given, [service])
     project.check_services([service])
+    lockfile.load(project.identity.directory)
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
     params = {
@@ -96,6 +99,7 @@ def command(
         "start": detach,
         "pull": pull,
         "quiet_pull": quiet_pull,
+        "frozen": frozen,
         "environ": dict(os.environ),
     }
     supervisor = operate.ensure(project)

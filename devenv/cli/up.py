@@ -59,6 +59,7 @@ def command(
     build: options.Build = False,
     no_build: options.NoBuild = False,
     quiet_pull: options.QuietPull = False,
+    frozen: options.Frozen = False,
     quiet_build: Annotated[bool, typer.Option("--quiet-build", help="Build without progress")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Not built yet")] = False,
     menu: Annotated[bool, typer.Option("--menu", hidden=True)] = False,
@@ -98,6 +99,7 @@ def command(
         renew_volumes=renew_anon_volumes,
         pull=pull,
         quiet_pull=quiet_pull,
+        frozen=frozen,
     )
     if detach or wishes.wait or no_start or given.dry_run:
         bringup.bring_up(given, project, wishes, title="up")

@@ -37,6 +37,12 @@ class Pulled(NamedTuple):
     fresh: bool  # whether it was not here before
 
 
+class Looked(NamedTuple):
+    target: descriptor.Descriptor
+    data: bytes  # the index or manifest
+    config: bytes  # of a manifest
+
+
 class Puller:
     """For one command. Safe for threads."""
 
@@ -48,11 +54,11 @@ class Puller:
         self._client = talk
         self._emit = emit
 
-    def pull(self, text: str, *, wanted_platform: str = "", service: str = "") -> Pulled:
-        """Bring the image here, and up to date. Raises ``ImageError``."""
+    def pull(self, text: str, *, wanted_platform: str = "", service: str = "", shown: str = "") -> Pulled:
+        """Bring the image here, and up to date; ``shown`` is what to call it. Raises ``ImageError``."""
         wanted = reference.parse(text)
         machine = platform.machine(wanted_platform) if wanted_platform else None
-        say = _Sayer(text, service, self._emit)
+        say = _Sayer(shown or text, service, self._emit)
         say.status(events.Status.WORKING, "Pulling")
         try:
             with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
@@ -62,6 +68,19 @@ class Puller:
             raise
         say.status(events.Status.DONE, "Pulled", "" if pulled.fresh else "up to date")
         return pulled
+
+    def look(self, text: str) -> Looked:
+        """What the name means in its registry now; nothing of it is kept. Raises ``ImageError``."""
+        wanted = reference.parse(text)
+        say = _Sayer(text, "", self._emit)
+        with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
+            root = self._client.resolver(wanted, say=say.warn).root()
+            config = b""
+            if root.descriptor.media_type in descriptor.MANIFESTS:
+                source = self._client.fetcher(wanted, mirrors=True)
+                attempt = _Transfer(self._store, blobs_of=source, text=text, held=held, say=say)
+                config = attempt.config(manifest.parse(root.data, root.descriptor, what=f"image `{text}`").config)
+        return Looked(root.descriptor, root.data, config)
 
     def tags(self, wanted: reference.Reference) -> list[str]:
         with registry_errors.about(f"image `{wanted.familiar}`"):
@@ -127,13 +146,13 @@ class _Transfer:
             return documents[each.digest].data
 
         chosen = manifest.find([root.descriptor], read, what=self._what, machine=machine)
-        config = self._config(chosen.manifest.config)
+        config = self.config(chosen.manifest.config)
         _check_platform(config, machine, self._what)
         self._layers(chosen.manifest, config)
         for document in reversed(documents.values()):
             self._blobs.put(document.descriptor, document.data, held=self._held, what=self._what)
 
-    def _config(self, wanted: descriptor.Descriptor) -> bytes:
+    def config(self, wanted: descriptor.Descriptor) -> bytes:
         if wanted.size > descriptor.JSON_LIMIT:
             raise errors.ImageError(f"{self._what}: its config is larger than {descriptor.JSON_LIMIT} bytes")
         with self._ingest(wanted) as each:

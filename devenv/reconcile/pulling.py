@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import functools
 import re
 import threading
@@ -26,7 +27,7 @@ from devenv.image import config as image_config
 from devenv.image import reference
 from devenv.image import store as image_store
 from devenv.image.registry import errors as registry_errors
-from devenv.reconcile import convert
+from devenv.reconcile import convert, locking
 from devenv.util import paths
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Wish(NamedTuple):
     span: float | None  # seconds, of a policy that looks again after a time
     buildable: bool
     service: str
+    shown: str = ""  # what people call it, where the reference has a lock's digest
 
 
 def wish(name: str, service: convert.Service, *, override: str = "") -> Wish:
@@ -85,6 +87,11 @@ def _span(policy: str, refresh_after: str) -> float | None:
     return sum((int(count) * _UNITS[unit] for count, unit in _SPAN.findall(text)), 0.0)
 
 
+def follows(wanted: Wish) -> bool:
+    """Whether it is to be what its name means in the registry, now or every now and then: the lock follows, too."""
+    return wanted.policy == "always" or wanted.span is not None
+
+
 def is_due(wanted: Wish, checked: float | None, now: float) -> bool:
     """Whether to look in the registry; ``checked`` is when somebody last did, None if the image is not here."""
     if wanted.policy == "always":
@@ -106,8 +113,11 @@ class Images:
         environ: Mapping[str, str],
         *,
         emit: Emit,
+        lock: locking.Lock,
         dry_run: bool = False,
     ) -> None:
+        """``lock``: its digests win over what names mean in a registry today."""
+        self._lockfile = lock
         self._where = where
         self._store = store
         self._environ = environ
@@ -144,6 +154,9 @@ class Images:
             raise
         finally:
             self._close()
+        if not self._dry_run:
+            lockable = {each.reference: follows(each) for each in wishes if not each.buildable}
+            await running.run_in_executor(None, self._lockfile.keep, lockable)
         found = dict(zip(unique, images, strict=True))
         return {each.service: found[each.reference, each.platform] for each in wishes}
 
@@ -160,10 +173,17 @@ class Images:
 
     def obtain(self, wanted: Wish, *, base: str) -> image_store.Image:
         """Blocks for as long as it takes. Raises ``ImageError`` or ``BuildError``."""
+        pinned = wanted.reference
+        if not wanted.buildable and not (follows(wanted) and not self._lockfile.frozen):
+            pinned = self._lockfile.pinned(wanted.reference)
+        image = self._obtain(wanted._replace(reference=pinned, shown=wanted.reference), base=base)
+        return dataclasses.replace(image, reference=wanted.reference)
+
+    def _obtain(self, wanted: Wish, *, base: str) -> image_store.Image:
         parsed = reference.parse(wanted.reference)
         if parsed.transport is not reference.Transport.REGISTRY:
             return self._store.resolve(wanted.reference, base=base)
-        if (wanted.policy == "always" or wanted.span is not None) and not self._dry_run:
+        if follows(wanted) and not self._dry_run:
             self._refresh(wanted, parsed)
         try:
             return self._store.resolve(wanted.reference, base=base, wanted_platform=wanted.platform)
@@ -197,9 +217,11 @@ class Images:
 
         puller = pull.Puller(self._where, self._store, self._talk(), emit=self._emit)
         try:
-            puller.pull(wanted.reference, wanted_platform=wanted.platform, service=wanted.service)
+            puller.pull(wanted.reference, wanted_platform=wanted.platform, service=wanted.service, shown=wanted.shown)
         except (registry_errors.NotFound, registry_errors.Unauthorized) as exc:
             if not wanted.buildable:
+                if wanted.shown != wanted.reference and isinstance(exc, registry_errors.NotFound):
+                    exc.hint = f"it is locked; to take what `{wanted.shown}` is now: devenv upgrade {wanted.service}"
                 raise
             raise errors.BuildError(
                 f"service `{wanted.service}` has to be built, and building is not there yet",

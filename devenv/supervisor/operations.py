@@ -22,6 +22,7 @@ from devenv.reconcile import (
     confinement,
     convert,
     desired,
+    locking,
     loop,
     making,
     mounts,
@@ -171,10 +172,12 @@ class Operations:
     ) -> dict[str, image_store.Image]:
         """By service. What is wanted twice is had once, all of it at the same time."""
         override = str(params.get("pull") or "")
+        store = self._loop.containers.images
         images = pulling.Images(
             self._loop.where,
-            self._loop.containers.images,
+            store,
             params.get("environ") or os.environ,
+            lock=locking.Lock(self._loop.where, store, environment.directory, frozen=bool(params.get("frozen"))),
             emit=_quieted(send) if params.get("quiet_pull") else _emitter(send),
             dry_run=bool(params.get("dry_run")),
         )
