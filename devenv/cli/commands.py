@@ -86,6 +86,14 @@ COMMANDS: dict[str, Command] = {
             "prune": Command("container_rm", "Remove all containers that don't run", function="prune"),
         },
     ),
+    "system": Command(
+        "",
+        "Show and get back what devenv takes on the disk",
+        group={
+            "df": Command("system", "Show what is taken on the disk", function="df"),
+            "prune": Command("system", "Remove what is not used", function="prune"),
+        },
+    ),
     "registry": Command(
         "",
         "Log in to registries",

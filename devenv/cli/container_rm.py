@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -53,27 +54,32 @@ def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
 ) -> None:
     """Remove all containers that don't run."""
-    import time
-
     given: options.Globals = ctx.obj
     operate.refuse_dry_run(given, "container prune")
     wanted = listing.filters(filters, ("until", "label", "project"))
     if not force and not rm.confirm("This removes all stopped containers.\nAre you sure? [yN] "):
         return
-    where, now = paths.locate(), time.time()
-    moments = [formats.moment(value, now=now, option="--filter until") for value in wanted.pop("until", [])]
+    size = sweep(given, paths.locate(), wanted)
+    print(f"Total reclaimed space: {formats.size(size)}")
+
+
+def sweep(given: options.Globals, where: paths.Paths, wanted: Mapping[str, Sequence[str]]) -> int:
+    """Remove the stopped ones that match. Returns how much they had written."""
+    now = time.time()
+    moments = [formats.moment(value, now=now, option="--filter until") for value in wanted.get("until", ())]
+    others = {key: values for key, values in wanted.items() if key != "until"}
     chosen = [
         item
         for item in inventory.load(where)
         if item.state not in inventory.ACTIVE
         and all(item.record.created < moment for moment in moments)
-        and container_ls.matches(item, wanted)
+        and container_ls.matches(item, others)
     ]
     size = sum(container_ls.written(item.folder) for item in chosen)
     _remove(given, where, chosen, volumes=False)
     if chosen:
         print("Deleted Containers:\n" + "".join(f"{item.record.id}\n" for item in chosen))
-    print(f"Total reclaimed space: {formats.size(size)}")
+    return size
 
 
 def _remove(

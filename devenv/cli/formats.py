@@ -182,3 +182,15 @@ def binary_size(count: float) -> str:
             return f"{count:.4g}{unit}"
         count /= 1024
     return f"{count:.4g}TiB"
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
+
+
+def parse_size(text: str) -> int:
+    """`20GB`, `500m`, `1.5GiB`."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise errors.UsageError(f"`{text}` is no size", hint="write 500MB, 20GB or 1.5GiB")
+    power = " KMGT".index(match[2].upper() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from devenv import errors
 from devenv.cli import formats, image_ls, imaging, inventory, listing, operate, rm, terminal
-from devenv.image import catalog, gc, reference
+from devenv.image import catalog, gc, records, reference, usage
+from devenv.util import fs, paths
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="Also what stopped containers use")]
 
@@ -46,26 +49,77 @@ def prune(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="until=TIME or label=KEY[=VALUE]")
     ] = None,
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="SIZE", help="Only until images take no more, such as 20GB")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
 ) -> None:
     """Remove images that nothing uses."""
     operate.refuse_dry_run(ctx.obj, "image prune")
+    operate.exclusive(all=every, keep=bool(keep))
+    operate.exclusive(filter=bool(filters), keep=bool(keep))
+    budget = formats.parse_size(keep) if keep else None
     wanted = listing.filters(filters, ("until", "label"))
     what = "all images that no container uses" if every else "all images without a name that no container uses"
     if not force and not rm.confirm(f"This removes {what}.\nAre you sure? [yN] "):
         return
     opened = imaging.Images.change()
+    if budget is None:
+        remove_unused(opened, wanted, every=every)
+    else:
+        remove_over(opened, budget)
+    print(f"Total reclaimed space: {formats.size(gc.collect(opened.where).size)}")
+
+
+def remove_unused(opened: imaging.Images, wanted: Mapping[str, Sequence[str]], *, every: bool) -> None:
     used = users(opened)
+    _forget(
+        opened,
+        [
+            entry
+            for entry in opened.catalog.entries()
+            if (every or not entry.stored.tags)
+            and not used[entry.id]
+            and image_ls.matches(opened.catalog, entry, wanted)
+        ],
+    )
+
+
+def remove_over(opened: imaging.Images, keep: int) -> None:
+    """Those used longest ago first; what containers use stays, and what a project names goes after all others."""
+    used, named, last = users(opened), _named(opened.where), records.used(opened.where)
+    entries = {entry.stored.target.digest: entry for entry in opened.catalog.entries() if not used[entry.id]}
+    order = sorted(
+        entries.values(),
+        key=lambda entry: (
+            bool(named & set(entry.stored.tags)),
+            last.get(entry.stored.target.digest, entry.stored.added),
+        ),
+    )
+    chosen = usage.over_budget(usage.take(opened.where), [entry.stored.target.digest for entry in order], keep)
+    _forget(opened, [entries[digest] for digest in chosen])
+
+
+def _named(where: paths.Paths) -> set[str]:
+    """Names of images in the specs of all projects that have been up and not down."""
+    found: set[str] = set()
+    folder = f"{where.data}/projects"
+    for project in os.listdir(folder) if os.path.isdir(folder) else []:
+        spec = (fs.read_json(f"{folder}/{project}/desired.json") or {}).get("project") or {}
+        for service in (spec.get("services") or {}).values():
+            with contextlib.suppress(errors.ImageError):
+                found.add(str(reference.parse(str(service.get("image") or ""))))
+    return found
+
+
+def _forget(opened: imaging.Images, entries: Sequence[catalog.Entry]) -> None:
     lines = []
-    for entry in opened.catalog.entries():
-        if (every or not entry.stored.tags) and not used[entry.id] and image_ls.matches(opened.catalog, entry, wanted):
-            lines += [f"untagged: {tag}" for tag in entry.tags]
-            lines.append(f"deleted: {entry.stored.target.digest}")
-            opened.store.index.remove(entry.stored.target.digest)
-    collected = gc.collect(opened.where)
+    for entry in entries:
+        lines += [f"untagged: {tag}" for tag in entry.tags]
+        lines.append(f"deleted: {entry.stored.target.digest}")
+        opened.store.index.remove(entry.stored.target.digest)
     if lines:
         print("Deleted Images:\n" + "".join(f"{line}\n" for line in lines))
-    print(f"Total reclaimed space: {formats.size(collected.size)}")
 
 
 def users(opened: imaging.Images) -> defaultdict[str, list[inventory.Container]]:

@@ -44,7 +44,7 @@ def collect(where: paths.Paths, *, given_up: float = GIVEN_UP) -> Collected:
         # Leases first: who lets one go has put its image into the index, or its container on the disk, before.
         leased = lease.living(where)
         images = index.Index(where).images()
-        needed = leased | _containers(where) | records.sweep(where, {image.target.digest for image in images})
+        needed = leased | containers(where) | records.sweep(where, {image.target.digest for image in images})
         needed |= {host.current(where)}
         for image in images:
             reached = reach(where, image.target)
@@ -75,7 +75,7 @@ def reach(where: paths.Paths, target: descriptor.Descriptor) -> Reach:
     return Reach(frozenset(found), frozenset(layers))
 
 
-def _containers(where: paths.Paths) -> set[str]:
+def containers(where: paths.Paths) -> set[str]:
     """Layers that containers, running or not, are mounted from."""
     found: set[str] = set()
     folder = f"{where.data}/containers"
@@ -89,14 +89,14 @@ def _containers(where: paths.Paths) -> set[str]:
 # -- taking away --------------------------------------------------------------------------------------------------
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+def entries(folder: str) -> Iterator[os.DirEntry[str]]:
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         yield from (entry for entry in entries if _NAME.fullmatch(entry.name))
 
 
 def _sweep_blobs(where: paths.Paths, needed: set[str]) -> Collected:
     count = size = 0
-    for entry in _entries(blobs.BlobStore(where).folder):
+    for entry in entries(blobs.BlobStore(where).folder):
         if entry.name not in needed:
             size += entry.stat(follow_symlinks=False).st_size
             os.unlink(entry.path)
@@ -107,7 +107,7 @@ def _sweep_blobs(where: paths.Paths, needed: set[str]) -> Collected:
 def _sweep_layers(where: paths.Paths, needed: set[str]) -> tuple[int, int]:
     trash = f"{where.data}/trash"
     count = size = 0
-    for entry in _entries(f"{where.data}/layers"):
+    for entry in entries(f"{where.data}/layers"):
         if entry.name not in needed:
             size += snapshot.size(entry.path)
             os.makedirs(trash, mode=0o700, exist_ok=True)
@@ -117,7 +117,7 @@ def _sweep_layers(where: paths.Paths, needed: set[str]) -> tuple[int, int]:
 
 
 def _sweep_partials(where: paths.Paths, leased: set[str], before: float) -> None:
-    for entry in _entries(f"{where.data}/ingest"):
+    for entry in entries(f"{where.data}/ingest"):
         if entry.name in leased or entry.stat(follow_symlinks=False).st_mtime > before:
             continue
         held = lock.acquire(entry.path, wait=False)

@@ -100,6 +100,12 @@ def sweep(where: paths.Paths, stored: set[str]) -> set[str]:
     return needed
 
 
+def of_layouts(where: paths.Paths) -> set[str]:
+    """Chain ids of the layers of images that lie elsewhere on the disk and are unchanged."""
+    found = [record for path in _files(where) if (record := _read(path)) is not None and not record.target]
+    return {each for record in found if state_of(record.origin) == record.state for each in chain_ids(record.image)}
+
+
 def chain_ids(image: image_module.Image) -> list[str]:
     return [os.path.basename(os.path.dirname(folder)) for folder in image.lower]
 
