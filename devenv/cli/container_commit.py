@@ -149,7 +149,8 @@ def _standing_still(
     quiet = sink.choose(given._replace(progress=options.Progress.QUIET))
     try:
         operate.request(supervisor, "pause", {"containers": [item.record.id]}, show=quiet)
-    except errors.ContainerError as exc:
+    except errors.DevenvError as exc:
+        # Without a freezer cgroup, as an ordinary user may be.
         terminal.warn(f"`{item.record.name}` runs on meanwhile: {exc.message}")
         yield
         return

@@ -152,8 +152,10 @@ def publishers(where: paths.Paths, container: Container) -> list[Publisher]:
                 hosts = [one.host_ip] if one.host_ip else ["0.0.0.0", "::"]
                 found.update(Publisher(host, one.target, item.port, one.protocol) for host in hosts)
     known = {(item.TargetPort, item.Protocol) for item in found}
-    for entry in container.record.ports:
-        target, protocol = str(entry.get("target") or ""), str(entry.get("protocol") or "tcp")
+    published = (
+        (str(entry.get("target") or ""), str(entry.get("protocol") or "tcp")) for entry in container.record.ports
+    )
+    for target, protocol in (*published, *(each.split("/") for each in container.record.exposed)):
         if target.isdecimal() and (int(target), protocol) not in known:
             found.add(Publisher("", int(target), 0, protocol))
     return sorted(found, key=lambda item: (item.TargetPort, item.Protocol, item.URL, item.PublishedPort))

@@ -72,11 +72,14 @@ def process(service: Service, image: image_config.ImageConfig, *, hostname: str)
         )
     if not args[0]:
         raise errors.ContainerError("the command begins with an empty word, which is no program")
-    env: dict[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    # Docker's own, which an image may change: many a web server reads the address to listen on from HOSTNAME.
+    env: dict[str, str] = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOSTNAME": hostname,
+    }
     for item in image.env:
         name, _, value = item.partition("=")
         env[name] = value
-    env["HOSTNAME"] = hostname
     if service.get("tty"):
         env.setdefault("TERM", "xterm")
     for name, given in (service.get("environment") or {}).items():
@@ -134,6 +137,8 @@ def healthcheck(service: Service, image: image_config.ImageConfig) -> dict[str, 
         test = ["CMD-SHELL", test]
     if not test or test[0] == "NONE" or test == ["CMD-SHELL", "NONE"]:
         return None
+    if test[0] == "CMD-SHELL" and image.shell:
+        test = ["CMD", *image.shell, " ".join(test[1:])]
     return {**base, "test": list(test)}
 
 
@@ -296,6 +301,19 @@ def log_options(service: Service) -> tuple[dict[str, str], tuple[str, ...]]:
 def ports(service: Service) -> list[Mapping[str, Any]]:
     """What is published: nothing of a service on the host's own network, where its ports are the host's already."""
     return [] if service.get("network_mode") == "host" else list(service.get("ports") or [])
+
+
+def exposed(service: Service, image: image_config.ImageConfig) -> tuple[str, ...]:
+    """What is said to listen inside, as `80/tcp`, by the image and by `expose`: for people to see, nothing more."""
+    found: dict[str, None] = {}
+    if service.get("network_mode") != "host":
+        for entry in (*image.exposed_ports, *(service.get("expose") or ())):
+            numbers, _, protocol = str(entry).partition("/")
+            first, _, last = numbers.partition("-")
+            if first.isdecimal() and (not last or last.isdecimal()):
+                for number in range(int(first), min(int(last or first), 65535) + 1):
+                    found[f"{number}/{protocol or 'tcp'}"] = None
+    return tuple(found)
 
 
 def _is_foreign(reference: str) -> bool:

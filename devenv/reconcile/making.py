@@ -82,6 +82,7 @@ def make(
         shares=convert.shares(service),
         networks={} if mode else convert_network.endpoints(service, environment.definitions("networks")),
         ports=tuple(dict(entry) for entry in convert.ports(service)),
+        exposed=convert.exposed(service, image.config),
         mounts=tuple(laid.summary),
         volumes=tuple(laid.volumes),
         anonymous_volumes=tuple(sorted(laid.anonymous.values())),

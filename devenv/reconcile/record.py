@@ -43,6 +43,7 @@ class Record:
     shares: dict[str, str] = dataclasses.field(default_factory=dict)
     networks: dict[str, dict[str, Any]]  # key of the network -> the endpoint's wishes
     ports: tuple[dict[str, Any], ...]
+    exposed: tuple[str, ...] = ()  # 80/tcp: what listens inside by the image's and the spec's word
     mounts: tuple[dict[str, Any], ...]
     volumes: tuple[str, ...]  # names of volumes it uses; anonymous ones too
     anonymous_volumes: tuple[str, ...]
@@ -69,6 +70,7 @@ class Record:
         values = {key: value for key, value in data.items() if key in known}
         for key in ("config_files", "command", "ports", "mounts", "volumes", "anonymous_volumes"):
             values[key] = tuple(values[key])
+        values["exposed"] = tuple(values.get("exposed") or ())
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_the_images_configuration_counts(anyone: runner.Devenv, project: project
     # Not its process alone: no shell of the machine's, but busybox.
     assert anyone.inside("app", "readlink /bin/sh; ls /usr/lib /opt 2>/dev/null; true") == "busybox"
     row = anyone.ps()["real-app-1"]
+    assert row["Ports"] == "8080/tcp"
     assert row["Image"] == "oci:images"
     assert "maker=tests" in row["Labels"]
     assert row["Health"] in {"starting", "unhealthy"}
