@@ -22,6 +22,11 @@ from tests.guest import kernel
 QEMU = "qemu-system-x86_64"
 _HERE = pathlib.Path(__file__).parent
 CHECKOUT = _HERE.parents[1]
+_DISK = 2 << 30  # as large as it is, it takes what is written
+
+
+# For `Guest.start`: nobody types, and what is said is read from a pipe.
+CONSOLE: dict[str, int] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
 class Outcome(NamedTuple):
@@ -30,17 +35,18 @@ class Outcome(NamedTuple):
 
 
 class Guest:
-    """What every boot of one machine has in common: its folder, its disk if it has one."""
+    """What every boot of one machine has in common: its folder, and its disk, which is its /tmp."""
 
-    def __init__(self, folder: pathlib.Path, chosen: kernel.Kernel, *, cgroup: str = "v2", disk: int = 0) -> None:
+    def __init__(self, folder: pathlib.Path, chosen: kernel.Kernel, *, cgroup: str = "v2") -> None:
         self.folder = folder
         self.kernel = chosen
         self.cgroup = cgroup
-        self.disk = folder / "disk" if disk else None
-        if self.disk:
-            with open(self.disk, "wb") as file:
-                file.truncate(disk)
-            subprocess.run(["mkfs.ext4", "-q", "-F", self.disk], check=True, stdin=subprocess.DEVNULL)
+        self.disk = folder / "disk"
+        with open(self.disk, "wb") as file:
+            file.truncate(_DISK)
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+        mkfs = shutil.which("mkfs.ext4", path=path) or "mkfs.ext4"
+        subprocess.run([mkfs, "-q", "-F", self.disk], check=True, stdin=subprocess.DEVNULL)
 
     def start(self, command: list[str], **options: object) -> subprocess.Popen[str]:
         """Boot. The process is qemu, its standard streams the guest's console; killing it is a power cut."""
@@ -86,9 +92,8 @@ class Guest:
             ["-device", "virtio-rng-pci"],
             _share("host", pathlib.Path("/"), ",readonly=on"),
             _share("share", share),
+            ["-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback"],
         ]
-        if self.disk:
-            parts.append(["-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback"])
         return [word for part in parts for word in part]
 
     def _initramfs(self) -> pathlib.Path:

@@ -15,7 +15,7 @@ PACKAGE = "linux-image-amd64"
 # Where `fetch` puts what it has unpacked: it goes with `./dev clean`.
 CACHE = pathlib.Path(sys.prefix, "guest-kernel")
 # What the root folder is mounted with. All others are loaded by the guest itself.
-_NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_blk")
+_NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_blk", "crc32c_generic", "ext4")
 _WANTED_FOLDERS = (
     "arch",
     "block",

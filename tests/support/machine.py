@@ -19,6 +19,7 @@ ALLOWED_SKIPS = (
     "needs SELinux",
     "needs systemd",
     "needs hardware",
+    "needs qemu",
     "needs a Python in a shared library",
 )
 

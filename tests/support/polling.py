@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# How many times slower than usual this machine may be: an emulated one is, very much.
+PATIENCE = float(os.environ.get("DEVENV_TEST_PATIENCE") or 1)
 
 
 def eventually(
@@ -16,7 +20,7 @@ def eventually(
 
     Fails with the last value or the last AssertionError when the time is over.
     """
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         problem: AssertionError | None = None
         try:

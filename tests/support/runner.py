@@ -10,12 +10,13 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.support import isolation, leaks
+from tests.support import isolation, leaks, polling
 from tests.support.polling import eventually
 
+Maker = Callable[[str], "Devenv"]
 Result = subprocess.CompletedProcess[str]
 
 
@@ -75,7 +76,7 @@ class Devenv:
                 **self._options(cwd, env),
             )
             try:
-                process.communicate(None if input is None else input.encode(), timeout=timeout)
+                process.communicate(None if input is None else input.encode(), timeout=timeout * polling.PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -55,3 +55,26 @@ def test_busy_and_frozen_below(world: test_monitor.World, lingerer: subprocess.P
     assert cgroup.folders(path) == []
     assert lingerer.wait(5) == -9
     assert not any(os.path.exists(f"{folder}/below") for folder in folders)
+
+
+@machine.needs_cgroup_v1
+def test_an_engine_from_another_session(world: test_monitor.World) -> None:
+    """Where its session is in another cgroup, as v1 has it, the next monitor finds what the first one made."""
+    own = cgroup.place().hierarchies.get("memory")
+    if own is None:
+        pytest.skip("needs cgroup v1 with the controller memory")
+    session = pathlib.Path(own, f"dvt-{os.getpid()}")
+    session.mkdir()
+    (session / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        monitor = world.monitor()
+        name = world.run("sleep", "60")
+    finally:
+        pathlib.Path(own, "cgroup.procs").write_text(str(os.getpid()))
+    made = session / "devenv" / test_monitor.PROJECT / name
+    assert made.is_dir()
+    world.kill_monitor()
+    monitor = world.monitor(escrow=monitor.take_escrow())
+    monitor.delete(name, force=True)
+    assert not made.exists()
+    session.rmdir()
