@@ -221,6 +221,19 @@ def user_namespaces(machine: Machine) -> Check:
     return Check("user namespaces", Status.FAIL, found, fix or "run as root, or ask for user namespaces")
 
 
+def proc(machine: Machine) -> Check | None:
+    """Docker and podman mask parts of a container's /proc: then it can't be mounted anew in a user namespace."""
+    problem = machine.attempt(trials.proc) if machine.rootless else None
+    if not machine.rootless:
+        return None
+    if problem is None:
+        return Check("/proc", Status.OK, "each service can have its own")
+    fix = (
+        "in a container, start that with `security_opt: [systempaths=unconfined]` (podman: `--security-opt unmask=ALL`)"
+    )
+    return Check("/proc", Status.WARN, f"{_words(problem)}: services see the processes around devenv", fix)
+
+
 def _user_namespace_setting(machine: Machine) -> tuple[str, str]:
     """The setting that forbids them and the line that changes it."""
     closed = (
@@ -506,6 +519,7 @@ CHECKS: tuple[Callable[[Machine], _Result], ...] = (
     namespaces,
     rights,
     user_namespaces,
+    proc,
     id_ranges,
     overlayfs,
     folders,

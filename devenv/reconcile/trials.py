@@ -88,6 +88,20 @@ def user_namespace() -> None:
     _step("mounting a tmpfs", lambda: mount.mount("tmpfs", "/tmp", "tmpfs", 0))
 
 
+def proc() -> None:
+    """A /proc of a new pid namespace's own. A user namespace may not see more of it than it sees already."""
+    enter_user_namespace()
+    namespace.unshare(namespace.CLONE_NEWNS | namespace.CLONE_NEWPID)
+
+    def mounted() -> None:
+        mount.mount("none", "/", "none", mount.MS_REC | mount.MS_PRIVATE)
+        _step("mounting proc", lambda: mount.mount("proc", "/proc", "proc", 0))
+
+    problem = attempt(mounted)
+    if problem is not None:
+        raise problem
+
+
 def all_namespaces() -> None:
     """As root: those that a container has."""
     _step("unshare", lambda: namespace.unshare(_ALL))

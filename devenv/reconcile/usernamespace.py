@@ -6,6 +6,8 @@ can mount layers with other ids than they have.
 
 from __future__ import annotations
 
+import os
+
 from devenv.linux import namespace
 from devenv.reconcile import convert
 from devenv.runtime import bundle, subids
@@ -23,6 +25,18 @@ def choose(service: convert.Service, project: identity.Project, where: paths.Pat
 
 
 def notes(service: convert.Service) -> list[str]:
-    if service.get("userns_mode") != AUTO or namespace.in_initial_user_namespace():
+    """What an ordinary user should know of a service, and would not see."""
+    if namespace.in_initial_user_namespace():
         return []
-    return ["`userns_mode: auto` needs root: an ordinary user's services share the ids that /etc/subuid lends the user"]
+    found = []
+    if service.get("userns_mode") == AUTO:
+        found.append(
+            "`userns_mode: auto` needs root: an ordinary user's services share the ids that /etc/subuid lends the user"
+        )
+    for device in convert.device_list(service):
+        if os.path.exists(device.source) and not os.access(device.source, os.R_OK | os.W_OK):
+            found.append(
+                f"the device `{device.source}` is there and can't be opened: as root, "
+                f"`setfacl -m u:$USER:rw {device.source}`"
+            )
+    return found

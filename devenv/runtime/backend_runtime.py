@@ -128,10 +128,15 @@ def _is_first(pid: int) -> bool:
 
 
 def _needed(folder: str) -> str:
+    """Of the cgroup to freeze. SIGSTOP would be no stand-in: parents see their children stop, shells take the terminal
+    back, and whatever is sent SIGCONT goes on."""
     # Without a path it would be devenv's own cgroup that is frozen.
     path = _path(folder)
     if not path or cgroup.place().version == 0:
-        raise errors.ContainerError("the container has no cgroup of its own", hint="see `devenv doctor`")
+        raise errors.ContainerError(
+            f"a container without a cgroup of its own can't be paused: {cgroup.place().reason or 'it has none'}",
+            hint="`devenv doctor` has the line that gives it one; `devenv stop` works",
+        )
     return path
 
 

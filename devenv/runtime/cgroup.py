@@ -69,7 +69,8 @@ def moved() -> None:
 
 def could_be_handed_over() -> bool:
     """Whether v2 is all there is, controllers of v1 can't be delegated; and where we are isn't ours alone."""
-    return not _mounted().keys() - {"", "systemd"} and not _handed_over(place().hierarchies.get("", "/"))
+    mounted = _mounted().keys()
+    return "" in mounted and not mounted - {"", "systemd"} and not _handed_over(place().hierarchies.get("", "/"))
 
 
 def keep(file: str) -> None:

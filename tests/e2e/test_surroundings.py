@@ -128,7 +128,7 @@ def outer(
         project.write({"devenv.yaml": OUTER.format(rights=rights, install=surroundings.install)})
         project.write({"inner/devenv.yaml": INNER})
         devenv("up", "-d")
-        return lambda *words, **more: devenv("exec", "-T", "outer", command, *words, **more)
+        return lambda *words, before=(), **more: devenv("exec", "-T", "outer", *before, command, *words, **more)
 
     return make
 
@@ -150,3 +150,33 @@ def test_a_container_without_rights_is_told_which(outer: Callable[[str], Callabl
     assert "root lacks SYS_ADMIN, NET_ADMIN, SYS_PTRACE" in said
     assert "cap_add: [SYS_ADMIN, NET_ADMIN, SYS_PTRACE]" in said
     assert "modprobe" not in said
+
+
+def test_an_ordinary_user_in_a_container(outer: Callable[[str], Callable[..., runner.Result]]) -> None:
+    """With one id and a /proc that is masked: what is left works, and what lacks is told."""
+    inner = outer("{user: '1000:1000', security_opt: ['seccomp:unconfined'], tmpfs: ['/home:mode=1777']}")
+    more = ("env", "DEVENV_DATA_HOME=/home/d", "DEVENV_RUNTIME_DIR=/home/r", "HOME=/home")
+    said = inner("doctor", before=more).stdout
+    assert "services see the processes around devenv" in said
+    assert "systempaths=unconfined" in said
+    inner("up", "-d", before=more)
+    assert "from within" in inner("logs", "one", before=more).stdout
+    assert inner("exec", "-T", "one", "id", "-u", before=more).stdout == "0\n"
+    inner("down", "-t", "0", before=more)
+
+
+# -- as an ordinary user ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyone", ["dvrange"], indirect=True)
+@machine.needs_cgroup_v1
+def test_what_an_ordinary_user_cannot_have_is_told(anyone: runner.Devenv, project: projects.Project) -> None:
+    devices = 'devices: ["/dev/zero:/dev/mine", "/dev/console:/dev/other"]'
+    project.write(INNER.replace("stop_signal: SIGKILL", f"stop_signal: SIGKILL\n        {devices}"))
+    said = anyone("up", "-d").stderr
+    assert "the device `/dev/console` is there and can't be opened" in said
+    assert "/dev/zero" not in said
+    assert anyone.inside("one", "head -c 2 /dev/mine | wc -c; stat -c %t:%T /dev/mine").split() == ["2", "1:5"]
+    said = anyone("pause", code=None).stderr
+    assert "without a cgroup of its own can't be paused: cgroup v1 can't be delegated" in said
+    assert anyone.ps()["inner-one-1"]["State"] == "running"

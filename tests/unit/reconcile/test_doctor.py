@@ -228,3 +228,15 @@ def test_rights_that_lack_are_not_mistaken_for_a_filesystem(tmp_path: pathlib.Pa
     checks = [*doctor.overlayfs(machine), doctor.nf_tables(machine)]
     assert len(checks) == 2
     assert all("privileged: true" in check.fix for check in checks)
+
+
+def test_a_masked_proc_is_told_to_ordinary_users_alone() -> None:
+    refused = OSError(1, "Operation not permitted", "mounting proc")
+    check = doctor.proc(Described(problem=refused))
+    assert check is not None
+    assert check.status == "warn"
+    assert "systempaths=unconfined" in check.fix
+    assert doctor.proc(Described(problem=refused, uid=0)) is None
+    found = doctor.proc(Described())
+    assert found is not None
+    assert found.status == "ok"
