@@ -287,6 +287,8 @@ class Builder:
         except PermissionError:
             if host is None:
                 raise
+            if kind == "mqueue" and not os.path.isdir(host):
+                return  # mq_open(2) needs no mount
             self._bind_host(host, target, ["rbind", *(["ro", "rro"] if kind == "sysfs" else [])])
 
     def _remount(self, target: str, options: mountoptions.Options, extra: int) -> None:

@@ -129,6 +129,50 @@ def test_each_project_has_a_range_of_its_own_until_it_goes(running: runner.Deven
     assert running.inside("one", "cat /proc/self/uid_map") == first.rstrip("\n")
 
 
+def test_it_goes_with_whatever_else_a_service_asks_for(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        """
+        name: mapped
+        services:
+          hostnet: &one {image: "host:", userns_mode: auto, command: [sleep, "1000"], stop_signal: SIGKILL,
+                         network_mode: host}
+          hostpid: {<<: *one, network_mode: none, pid: host}
+          hostipc: {<<: *one, network_mode: none, ipc: host, uts: host}
+          all: {<<: *one, network_mode: none, privileged: true}
+          set: {<<: *one, network_mode: none, sysctls: {net.ipv4.ip_default_ttl: 77, kernel.shmmax: 12345678}}
+          bare: {<<: *one, network_mode: none, read_only: true, tmpfs: ["/scratch:uid=7,gid=8,mode=700"]}
+          typed: {<<: *one, network_mode: none, tty: true, init: true, user: "33:33", command: [sh, -c, "tty; cat"]}
+          told:
+            <<: *one
+            network_mode: none
+            user: "33"
+            secrets: [{source: word, uid: "33", mode: 0400}]
+            command: [sh, -c, "cat /run/secrets/word; exec sleep 1000"]
+        secrets: {word: {file: ./word}}
+        """
+    )
+    project.write({"word": "swordfish\n"})
+    os.chmod(project / "word", 0o400)
+    os.chown(project / "word", 33, 33)
+    devenv("up", "-d")
+    assert len(set(spaces(devenv, "hostnet", "hostpid", "hostipc", "all", "set", "bare", "typed", "told"))) == 1
+    assert "uplink" in devenv.inside("hostnet", "cat /proc/net/dev")
+    # It sees them and has no rights over them.
+    assert devenv.inside("hostpid", f"cat /proc/{os.getpid()}/comm; kill -0 {os.getpid()} && echo may", code=None) == (
+        pathlib.Path("/proc/self/comm").read_text().strip()
+    )
+    assert devenv.inside("hostipc", "hostname") == os.uname().nodename
+    assert devenv.inside("all", "mount -t tmpfs none /mnt && stat -f -c %T /mnt") == "tmpfs"
+    assert "denied" in devenv("exec", "-T", "all", "sh", "-c", "echo 5 >/proc/sys/vm/swappiness", code=None).stderr
+    assert devenv.inside("set", "cat /proc/sys/net/ipv4/ip_default_ttl").split() == ["77"]
+    assert devenv.inside("bare", "stat -c %u:%g:%a /scratch; touch /x 2>/dev/null || echo no").split() == [
+        "7:8:700",
+        "no",
+    ]
+    eventually(lambda: "/dev/pts/0" in devenv("logs", "typed").stdout)
+    eventually(lambda: "swordfish" in devenv("logs", "told").stdout)
+
+
 def test_what_cannot_be_mapped_is_said(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write(PROJECT.format(name="mapped")).edit('".:/src"', '"/sys/kernel:/src"')
     said = devenv("up", "-d", "one", code=1).stderr
