@@ -95,6 +95,8 @@ def _find() -> Place:
         writable = {name: folder for name, folder in folders.items() if os.access(folder, os.W_OK)}
         if writable:
             return Place(1, writable, roots={name: v1[name][0] for name in writable})
+        if os.geteuid() == 0 and namespace.in_initial_user_namespace():
+            return Place(0, {}, "the cgroup v1 hierarchies can't be written to in this container")
         return Place(0, {}, "cgroup v1 can't be delegated to a user: boot with systemd.unified_cgroup_hierarchy=1")
     if "" not in mounted:
         return Place(0, {}, "no cgroup hierarchy is mounted at /sys/fs/cgroup")

@@ -1,7 +1,7 @@
 """Device nodes in a container's /dev: those that every container has, and those that it asked for.
 
-A user namespace may not make nodes (mknod(2), EPERM): there the host's own are bound in, or such as were made before it
-was entered.
+A user namespace may not make nodes (mknod(2), EPERM), nor root without CAP_MKNOD: there the host's own are bound in, or
+such as were made before the user namespace was entered.
 """
 
 from __future__ import annotations
@@ -107,7 +107,12 @@ def make(
     if bound and not stat.S_ISFIFO(mode):
         bind(folder, name, _of_the_host(source, device))
         return
-    os.mknod(name, mode, device, dir_fd=folder)
+    try:
+        os.mknod(name, mode, device, dir_fd=folder)
+    except PermissionError:
+        # Root of a container without CAP_MKNOD.
+        bind(folder, name, _of_the_host(source, device))
+        return
     # The umask took its part; a link in its place is not followed, for we have just made it.
     place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:

@@ -17,6 +17,7 @@ namespace of a rootless engine joins that one first, which makes it root in ther
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -265,9 +266,12 @@ def _joined(descriptor: int, flag: int) -> bool:
 def _lenient(*, strict: bool) -> Iterator[None]:
     try:
         yield
-    except PermissionError:
-        # A user's session may not move processes across to the engine's delegated subtree.
-        if strict:
+    except OSError as exc:
+        # A user's session may not move processes across to the engine's delegated subtree; and where the container has
+        # no cgroup of its own because they can't be written to, neither is there anything to join.
+        if strict and exc.errno != errno.EROFS:
+            raise
+        if exc.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise
 
 

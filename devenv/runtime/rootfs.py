@@ -470,6 +470,8 @@ class Builder:
                 os.close(folder)
         for entry in self._linux.get("devices") or []:
             source = entry.get("x-devenv-source") or entry["path"]
+            if os.path.normpath(entry["path"]) == "/dev/ptmx":
+                continue  # the container's own devpts has it; podman lists it all the same for who has every right
             with doing(f"adding the device `{source}`"):
                 mode, number, owner = devices.described(entry)
                 path = os.path.normpath("/" + entry["path"].lstrip("/"))

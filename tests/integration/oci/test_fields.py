@@ -350,6 +350,12 @@ def test_devices(bundle: oci.Bundle) -> None:
     assert bundle.sh("[ -p /sub/pipe ] && echo pipe") == "pipe\n"
 
 
+def test_a_list_of_all_the_hosts_devices_names_ptmx_too(bundle: oci.Bundle) -> None:
+    """As podman gives it to a privileged container."""
+    bundle.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]
+    assert bundle.run("readlink", "/dev/ptmx").stdout == "pts/ptmx\n"
+
+
 def test_a_device_that_is_not_allowed_cant_be_opened(bundle: oci.Bundle) -> None:
     # Nobody drives it: who may open it is told so, who may not isn't.
     bundle.linux["devices"] = [{"path": "/dev/odd", "type": "c", "major": 99, "minor": 99}]
