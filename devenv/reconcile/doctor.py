@@ -333,6 +333,27 @@ def overlayfs(machine: Machine) -> Iterator[Check]:
         yield Check("fuse-overlayfs", Status.OK, "stands in for the kernel's overlay, and is slower")
 
 
+def idmapped_layers(machine: Machine) -> Check | None:
+    """Tried on the filesystem of the data folder, for `userns_mode: auto`."""
+    place = machine.existing(machine.where.data)
+    if machine.rootless or not os.access(place, os.W_OK | os.X_OK):
+        return None
+    folder = tempfile.mkdtemp(prefix=".devenv-doctor-", dir=place)
+    try:
+        problem = machine.attempt(lambda: trials.idmapped(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if problem is None:
+        return Check("id-mapped layers", Status.OK, "work: `userns_mode: auto` can be had")
+    if problem.errno == errno.EPERM:
+        fix = _MORE_RIGHTS
+    elif _version(machine.release()) < (5, 19):
+        fix = "Linux 5.19 or newer is needed for `userns_mode: auto`"
+    else:
+        fix = "for `userns_mode: auto`, set DEVENV_DATA_HOME to a folder on ext4, xfs or btrfs"
+    return Check("id-mapped layers", Status.WARN, _words(problem), fix)
+
+
 def folders(machine: Machine) -> Iterator[Check]:
     for name, path, variable in (
         ("data folder", machine.where.data, "DEVENV_DATA_HOME"),
@@ -415,6 +436,15 @@ def limits(machine: Machine) -> Iterator[Check]:
         return
     for kind, reason in available.items():
         yield Check(f"{kind} limits", Status.WARN if reason else Status.OK, reason or "work", fix if reason else "")
+
+
+def lingering(machine: Machine) -> Check | None:
+    """A scope of the user's systemd goes when that goes, which is with the user's last session."""
+    if not machine.rootless or machine.mount_of("/sys/fs/cgroup").kind != "cgroup2" or not machine.which("loginctl"):
+        return None
+    if machine.read(f"/var/lib/systemd/linger/{machine.user}") is not None:
+        return Check("after logout", Status.OK, "services go on")
+    return Check("after logout", Status.WARN, "services end with your last session", "loginctl enable-linger")
 
 
 def _bus(machine: Machine) -> str:
@@ -521,11 +551,13 @@ CHECKS: tuple[Callable[[Machine], _Result], ...] = (
     proc,
     id_ranges,
     overlayfs,
+    idmapped_layers,
     folders,
     disk_space,
     runtime_dir,
     cgroups,
     limits,
+    lingering,
     inotify,
     seccomp,
     nf_tables,

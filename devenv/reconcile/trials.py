@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from devenv.linux import mount, namespace, process
 from devenv.linux import seccomp as linux_seccomp
+from devenv.runtime import idmap, staging, subids
 
 _TIMEOUT = 5.0
 _ALL = (
@@ -121,6 +122,24 @@ def overlay(folder: str, *, rootless: bool) -> None:
         options += ",userxattr"
     _step("mounting overlay", lambda: mount.mount("overlay", f"{folder}/merged", "overlay", 0, options))
     _step("writing to the overlay", lambda: _write(f"{folder}/merged/file", "x"))
+
+
+def idmapped(folder: str) -> None:
+    """A layer shown with the ids of a user namespace, as root: with an overlay over it, which came last (5.19)."""
+    for name in ("lower", "upper", "work", "stage"):
+        os.mkdir(f"{folder}/{name}")
+    mapping = [{"containerID": 0, "hostID": subids.DEFAULT.first, "size": subids.SIZE}]
+    space = idmap.user_namespace(mapping, mapping)
+    overlays = [
+        {
+            "target": "/",
+            "lower": [f"{folder}/lower"],
+            "upper": f"{folder}/upper",
+            "work": f"{folder}/work",
+        }
+    ]
+    root = idmap.root(mapping, mapping)
+    staging.take(overlays, [], folder=f"{folder}/stage", space=space, root=root)
 
 
 def nf_tables(*, rootless: bool) -> None:

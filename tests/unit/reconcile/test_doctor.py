@@ -240,3 +240,31 @@ def test_a_masked_proc_is_told_to_ordinary_users_alone() -> None:
     found = doctor.proc(Described())
     assert found is not None
     assert found.status == "ok"
+
+
+def test_what_user_namespaces_need_of_layers(tmp_path: pathlib.Path) -> None:
+    def check(number: int, release: str) -> str:
+        machine = Described(uid=0, problem=OSError(number, "no", "idmap"), release=release)
+        machine.where = paths.Paths(str(tmp_path), str(tmp_path))
+        found = doctor.idmapped_layers(machine)
+        assert found is not None
+        assert found.status == "warn"
+        return found.fix
+
+    assert "5.19" in check(22, "5.10.0")
+    assert "DEVENV_DATA_HOME" in check(22, "6.1.0")
+    assert "privileged: true" in check(1, "6.1.0")
+    assert doctor.idmapped_layers(Described()) is None
+
+
+def test_services_that_end_with_the_session() -> None:
+    unified = {"/sys/fs/cgroup": "cgroup2"}
+    check = doctor.lingering(Described(mounts=unified, programs=("loginctl",)))
+    assert check is not None
+    assert (check.status, check.fix) == ("warn", "loginctl enable-linger")
+    stays = Described({"/var/lib/systemd/linger/ada": ""}, mounts=unified, programs=("loginctl",))
+    found = doctor.lingering(stays)
+    assert found is not None
+    assert found.status == "ok"
+    assert doctor.lingering(Described(mounts=unified)) is None
+    assert doctor.lingering(Described(mounts=unified, programs=("loginctl",), uid=0)) is None
