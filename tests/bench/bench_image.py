@@ -11,11 +11,14 @@ of files were just deleted. What devenv does is measured in a process of its own
     load          what docker save writes, ready to run    skopeo copy and umoci unpack, podman load
     verify        every blob of the store              -                  sha256sum
     again         the image when it is there           -
+    pull          from a docker-registry on loopback, ready to run    skopeo copy and umoci unpack, podman pull
+    pull again    when all of it is there              podman pull
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gzip
 import json
@@ -33,7 +36,7 @@ from collections.abc import Callable
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tests import ocilayout
-from tests.support import isolation
+from tests.support import distribution, isolation
 
 REAL_SIZE = 320 << 20
 LARGEST = 30 << 20
@@ -62,6 +65,17 @@ where = paths.Paths(sys.argv[1], sys.argv[1])
 paths.prepare(where)
 [loaded] = loading.load(where, sys.argv[2], what="x")
 store.ImageStore(where).resolve(loaded.tags[0], base="/")
+"""
+PULL = """
+import os, sys
+from devenv.image import pull, store
+from devenv.image.registry import client
+from devenv.util import paths
+where = paths.Paths(sys.argv[1], sys.argv[1])
+paths.prepare(where)
+images = store.ImageStore(where)
+pull.Puller(where, images, client.Client(os.environ)).pull(sys.argv[2])
+images.resolve(sys.argv[2], base="/")
 """
 VERIFY = """
 import sys
@@ -162,6 +176,35 @@ class Case:
 # -- what is measured -------------------------------------------------------------------------------------------------
 
 
+def pulling(case: Case, fresh: Callable[[], str], host: str) -> dict[str, dict[str, Callable[[], None]]]:
+    at, name = case.folder, f"{host}/bench/{case.name}:1"
+    run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{at}/gzip:latest", f"docker://{name}")
+
+    def skopeo() -> None:
+        folder = fresh()
+        run("skopeo", "copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{folder}/layout:latest")
+        run("umoci", "unpack", "--image", f"{folder}/layout:latest", f"{folder}/bundle")
+
+    def podman(folder: str) -> None:
+        places = ["--root", f"{folder}/s", "--runroot", f"{folder}/r", "--storage-driver", "overlay"]
+        run("podman", *places, "pull", "--tls-verify=false", name)
+        subprocess.run(["umount", "-lq", f"{folder}/s/overlay"], capture_output=True)
+
+    kept = f"{at}/kept-podman"
+    os.mkdir(kept)
+    if shutil.which("podman"):
+        podman(kept)
+    python(PULL, f"{at}/kept", name)
+    return {
+        "pull": {
+            "devenv": lambda: python(PULL, fresh(), name),
+            "skopeo+umoci": skopeo,
+            "podman": lambda: podman(fresh()),
+        },
+        "pull again": {"devenv": lambda: python(PULL, f"{at}/kept", name), "podman": lambda: podman(kept)},
+    }
+
+
 def operations(case: Case, fresh: Callable[[], str]) -> dict[str, dict[str, Callable[[], None]]]:
     """Operation -> who -> what to do. ``fresh`` gives an empty folder that is thrown away afterwards."""
     at = case.folder
@@ -210,7 +253,7 @@ def operations(case: Case, fresh: Callable[[], str]) -> dict[str, dict[str, Call
     }
 
 
-def measure(case: Case, folder: str, rounds: int) -> Samples:
+def measure(case: Case, folder: str, rounds: int, host: str | None) -> Samples:
     """The contenders take turns, so that what else the machine does meets all of them."""
     made: list[str] = []
 
@@ -220,7 +263,10 @@ def measure(case: Case, folder: str, rounds: int) -> Samples:
         return made[-1]
 
     samples: Samples = {}
-    for operation, contenders in operations(case, fresh).items():
+    wanted = operations(case, fresh)
+    if host is not None:
+        wanted |= pulling(case, fresh, host)
+    for operation, contenders in wanted.items():
         samples[operation] = {}
         for number in range(rounds):
             print(f"  {operation} {number + 1} of {rounds}", end="\r", file=sys.stderr, flush=True)
@@ -281,7 +327,11 @@ def main() -> int:
                 continue
             case = Case(name, f"{session.folder}/{name}")
             print(f"{name}: {case.size >> 20} MB, {case.entries} entries, {options.rounds} rounds")
-            results[name] = measure(case, session.folder, options.rounds)
+            with contextlib.ExitStack() as ends:
+                host = None
+                if distribution.program() is not None and shutil.which("skopeo") is not None:
+                    host = ends.enter_context(distribution.running(pathlib.Path(case.folder)))
+                results[name] = measure(case, session.folder, options.rounds, host)
             print(table(results[name]), flush=True)
             shutil.rmtree(case.folder)
     finally:
