@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from devenv import events
-from devenv.cli import context, operate, options
+from devenv.cli import context, operate, options, terminal
 
 if TYPE_CHECKING:
     from devenv.cli import transfers
@@ -56,7 +56,10 @@ def command(
             pull = functools.partial(running.puller.pull, pinned, wanted_platform=platform, service=name, shown=image)
             jobs.setdefault((image, platform), pull)
         pulled = running.all(jobs.values())
-        lock.keep(dict.fromkeys(lockable, False))
+        try:
+            lock.keep(dict.fromkeys(lockable, False))
+        except locking.Unwritable as exc:
+            terminal.warn(exc.message)
     if not ignore_pull_failures:
         transfers.raise_first(pulled)
 

@@ -16,6 +16,10 @@ from devenv.spec import lockfile
 from devenv.util import lock, paths
 
 
+class Unwritable(errors.ImageError):
+    """The project's folder takes no file."""
+
+
 class Lock:
     """That of one project, for one request."""
 
@@ -45,7 +49,7 @@ class Lock:
 
     def keep(self, texts: Mapping[str, bool]) -> bool:
         """Lock what is not locked yet to what the store has, and anew what is said to follow its name in the registry
-        (the value). Returns whether the file changed."""
+        (the value). Returns whether the file changed. Raises ``Unwritable``, with which all else goes on."""
         found: dict[str, lockfile.Locked] = {}
         for text, follows in sorted(texts.items()):
             wanted = reference.parse(text)
@@ -72,10 +76,8 @@ class Lock:
             self.images = images
             return lockfile.save(self._directory, images)
         except OSError as exc:
-            raise errors.ImageError(
-                f"`{lockfile.path(self._directory)}` can't be written: {exc.strerror}",
-                hint="make the folder writable, or use `--frozen` with a lock that is complete",
-            ) from exc
+            path = lockfile.path(self._directory)
+            raise Unwritable(f"`{path}` can't be written: {exc.strerror}", hint="make the folder writable") from exc
         finally:
             os.close(held)
 

@@ -28,6 +28,7 @@ from devenv.image import reference
 from devenv.image import store as image_store
 from devenv.image.registry import errors as registry_errors
 from devenv.reconcile import convert, locking
+from devenv.spec import lockfile
 from devenv.util import paths
 
 if TYPE_CHECKING:
@@ -156,7 +157,19 @@ class Images:
             self._close()
         if not self._dry_run:
             lockable = {each.reference: follows(each) for each in wishes if not each.buildable}
-            await running.run_in_executor(None, self._lockfile.keep, lockable)
+            try:
+                await running.run_in_executor(None, self._lockfile.keep, lockable)
+            except locking.Unwritable as exc:
+                # A checkout may be read-only, and its services run all the same.
+                told(
+                    events.Event(
+                        resource=f"Lock {lockfile.NAME}",
+                        status=events.Status.WARNING,
+                        text="Note",
+                        details=exc.message,
+                        time=time.time(),
+                    )
+                )
         found = dict(zip(unique, images, strict=True))
         return {each.service: found[each.reference, each.platform] for each in wishes}
 

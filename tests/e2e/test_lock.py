@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import tomllib
@@ -143,3 +144,13 @@ def test_only_what_moves_is_locked(devenv: runner.Devenv, project: projects.Proj
     devenv("up", "-d")
     assert len(locked(project)) == 1
     devenv("lock", code=None)
+
+
+@pytest.mark.parametrize("anyone", ["dvrange"], indirect=True)
+def test_a_checkout_of_somebody_elses_runs(anyone: runner.Devenv, project: projects.Project, shelf: Shelf) -> None:
+    project.write(spec(shelf))
+    os.chown(project.path, 0, 0)
+    assert "devenv.lock` can't be written" in anyone("up", "-d").stderr
+    assert version(anyone) == "one"
+    assert "devenv.lock` can't be written" in anyone("pull").stderr
+    assert "devenv.lock` can't be written" in anyone("lock", code=4).stderr
