@@ -304,11 +304,21 @@ def _apply_v1(path: str, limits: dict[str, limits_table.Values]) -> None:
                 f"the limit `{values[0][0]}` needs the cgroup controller `{name}`, which this machine doesn't have"
             )
         ordered = _memory_order(chosen[name], values) if name == "memory" else values
-        for file, value in ordered:
-            if value == limits_table.INHERIT:
-                with open(f"{os.path.dirname(chosen[name])}/{file}") as above:
-                    value = above.read().strip()  # noqa: PLW2901
-            _write_limit(f"{chosen[name]}/{file}", value)
+        try:
+            _write_limits(chosen[name], ordered)
+        except errors.ContainerError:
+            if name != "cpu":
+                raise
+            # Quota and period are weighed against the parent's after each of the two: the other way round, then.
+            _write_limits(chosen[name], ordered[::-1])
+
+
+def _write_limits(folder: str, values: limits_table.Values) -> None:
+    for file, value in values:
+        if value == limits_table.INHERIT:
+            with open(f"{os.path.dirname(folder)}/{file}") as above:
+                value = above.read().strip()  # noqa: PLW2901
+        _write_limit(f"{folder}/{file}", value)
 
 
 def _shrink(folder: str, limit: int) -> None:

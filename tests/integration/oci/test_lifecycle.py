@@ -419,6 +419,19 @@ def test_a_script_without_its_interpreter(bundle: oci.Bundle) -> None:
     assert "exec /script: no such file" in bundle.oci("exec", name, "/script", check=False).stderr
 
 
+def test_update_beneath_a_parent_with_a_limit(bundle: oci.Bundle) -> None:
+    """In either order one of the two steps may be more than the parent has."""
+    bundle.linux["resources"]["cpu"] = {"quota": 10000, "period": 100000}
+    name = bundle.started()
+    path = bundle.linux["cgroupsPath"]
+    if machine.cgroup_version() == 2:
+        pytest.skip("needs cgroup v1, which has a file for each")
+    parent = next(each for each in cgroups.folders(path) if (each / "cpu.cfs_quota_us").exists()).parent
+    (parent / "cpu.cfs_quota_us").write_text("50000")
+    bundle.oci("update", "--cpu-period", "10000", "--cpu-quota", "3000", name)
+    assert (cgroups.read(path, "cpu.cfs_quota_us"), cgroups.read(path, "cpu.cfs_period_us")) == ("3000", "10000")
+
+
 def test_events(bundle: oci.Bundle) -> None:
     bundle.linux["resources"]["memory"] = {"limit": 64 << 20}
     name = bundle.started()
