@@ -54,9 +54,10 @@ class _Session:
         self._logs: logview.Background | None = None
         self._reported: set[tuple[str, float | None]] = set()  # container and when it ended
         self._ended: dict[str, int] = {}  # container -> exit code, in the order in which they ended
+        self._interrupt_seen = threading.Event()
 
     def run(self) -> int:
-        with _gentle_end():
+        with _gentle_end(self._interrupt_seen):
             try:
                 result = bringup.bring_up(self._given, self._project, self._wishes, title="up")
                 self._remember(result)
@@ -101,14 +102,21 @@ class _Session:
         self._printer = printer
         names = ", ".join(terminal.visible(item.label) for item in shown)
         print(f"Attaching to {names}" if names else "Attached to no logs", file=sys.stderr, flush=True)
-        # The main thread waits for the supervisor; a signal is what wakes it.
-        waiting = threading.get_ident()
-        self._logs = logview.Background(
-            printer, since=self._began, on_failure=lambda: signal.pthread_kill(waiting, signal.SIGTERM)
-        )
+        self._waiting = threading.get_ident()
+        self._logs = logview.Background(printer, since=self._began, on_failure=self._wake)
         for item in shown:
             self._logs.follow(item)
         return self._logs
+
+    def _wake(self) -> None:
+        """The main thread waits for the supervisor; a signal is what wakes it.
+
+        One that comes in the moment before the wait begins does not end it (signal-safety(7) knows the race): again,
+        until its handler has run.
+        """
+        while not self._interrupt_seen.is_set():
+            signal.pthread_kill(self._waiting, signal.SIGTERM)
+            self._interrupt_seen.wait(0.5)
 
     # -- watching -----------------------------------------------------------------------------------------------
 
@@ -203,10 +211,11 @@ def _out_of_memory(item: inventory.Container) -> str:
 
 
 @contextlib.contextmanager
-def _gentle_end() -> Iterator[None]:
+def _gentle_end(seen: threading.Event) -> Iterator[None]:
     """SIGTERM and SIGHUP are a Ctrl-C, too: whoever closes the window wants an end, not orphans."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        seen.set()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
