@@ -132,6 +132,11 @@ def test_an_image_in_use_stays(devenv: runner.Devenv, project: projects.Project)
     devenv("image", "tag", found, "app:1")
     project.write("name: used\nservices: {app: {image: 'app:1', pull_policy: never}}\n")
     devenv("up", "-d")
+    (row,) = json.loads(devenv("images", "--format", "json").stdout)
+    assert (row["ContainerName"], row["Repository"], row["Tag"]) == ("used-app-1", "app", "1")
+    assert row["Platform"] == f"linux/{ocilayout.architecture()}"
+    assert row["Size"] > 100_000
+    assert devenv("images").stdout.split()[:7] == ["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE", "ID", "SIZE"]
     assert "is used by the container `used-app-1`" in devenv("image", "rm", "app:1", code=4).stderr
     devenv("image", "prune", "--all", "--force")
     assert names(devenv) == ["app:1"]
