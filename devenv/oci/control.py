@@ -87,7 +87,11 @@ def destroy(context: Context, found: store.Container, config: dict[str, Any]) ->
     if record.systemd:
         from devenv.oci import scope
 
-        scope.stop(record.systemd, user=context.rootless)
+        try:
+            scope.stop(record.systemd, user=context.rootless)
+        except (errors.HostError, OSError) as exc:
+            # With its cgroup the unit has lost all that it was for.
+            context.log.warning(str(exc))
     seen = found.oci_state(store.STOPPED)
     found.remove()
     run_poststop(context, config, seen)

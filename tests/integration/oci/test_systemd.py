@@ -61,6 +61,13 @@ def test_a_containers_life_in_a_scope(managed: oci.Bundle, bus: str) -> None:
     assert cgroups.folders(where) == []
 
 
+def test_a_container_can_be_deleted_without_systemd(managed: oci.Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = managed.started()
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={managed.folder}/none")
+    assert "warning" in managed.oci("delete", "--force", name).stderr
+    assert managed.left() == []
+
+
 def test_what_fails_leaves_no_scope(managed: oci.Bundle, bus: str) -> None:
     assert "executable file not found" in managed.refused("/nothing")
     with dbus.Bus(bus, seconds=60) as asked:
