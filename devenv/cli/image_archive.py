@@ -124,7 +124,8 @@ def load_command(
         for tag in each.tags:
             print(f"Loaded image: {reference.parse(tag).familiar}")
         if not each.tags:
-            print(f"Loaded image ID: {each.target.digest}")
+            entry = opened.catalog.matching(each.target.digest)
+            print(f"Loaded image ID: {entry[0].id if entry else each.target.digest}")
 
 
 def import_command(

@@ -27,8 +27,9 @@ def loaded(devenv: runner.Devenv, *names: str) -> str:
         {"etc/a": "changed\n", "etc/b": None, "c": "new\n"},
     ]
     ocilayout.write_layout(folder, layers=layers, config=CONFIG)
-    devenv("image", "load", "-i", str(folder))
+    said = devenv("image", "load", "-i", str(folder)).stdout
     found: str = devenv("image", "ls", "-q", "--no-trunc").stdout.strip()
+    assert said == f"Loaded image ID: {found}\n"
     for name in names:
         devenv("image", "tag", found, name)
     return found
