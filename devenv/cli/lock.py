@@ -37,7 +37,7 @@ def command(
     wanted = _images(project, None)
     with transfers.Transfers(given, title="lock") as running:
         lock = locking.Lock(project.where, running.store, project.identity.directory)
-        missing = [name for name in wanted if name not in lock.images]
+        missing = [name for name in wanted if name not in lock.images and not lock.is_local(name)]
         stale = [name for name in lock.images if name not in wanted]
         if check:
             for name in missing:
@@ -100,6 +100,7 @@ def upgrade(ctx: typer.Context, *, services: options.Services = None, quiet: opt
     with transfers.Transfers(given, title="upgrade", quiet=quiet) as running:
         lock = locking.Lock(project.where, running.store, project.identity.directory)
         before = dict(lock.images)
+        wanted = {name: of for name, of in wanted.items() if not lock.is_local(name)}
         found = {name: _locked(each) for name, each in _ask(running, list(wanted)).items()}
         # The lock moves when all of it is here: what is locked can be used.
         jobs = []

@@ -58,10 +58,15 @@ class Lock:
                 self._name(wanted, known.digest)
             elif moves(wanted) and not self.frozen:
                 stored = self._store.index.find(wanted)
-                # Another machine could not get what no registry has.
-                if stored is not None and f"{wanted.registry}/{wanted.repository}" in stored.repositories:
+                if stored is not None and not self.is_local(text):
                     found[str(wanted)] = locked(stored.target, self._read(stored.target), self._read)
         return self.merge(found) if found else False
+
+    def is_local(self, text: str) -> bool:
+        """Whether it is here and no registry is known to have it: another machine could not get it."""
+        wanted = reference.parse(text)
+        stored = self._store.index.find(wanted)
+        return stored is not None and f"{wanted.registry}/{wanted.repository}" not in stored.repositories
 
     def merge(self, found: Mapping[str, lockfile.Locked], *, only: Iterable[str] | None = None) -> bool:
         """Write ``found`` over what is there; ``only``: and leave out what is not among these names."""

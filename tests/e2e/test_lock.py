@@ -143,7 +143,11 @@ def test_only_what_moves_is_locked(devenv: runner.Devenv, project: projects.Proj
     )
     devenv("up", "-d")
     assert len(locked(project)) == 1
-    devenv("lock", code=None)
+    devenv("lock", "--check", code=1)
+    devenv("lock")
+    assert not (project / "devenv.lock").exists()
+    devenv("lock", "--check")
+    assert "nothing has moved" in devenv("upgrade").stderr
 
 
 @pytest.mark.parametrize("anyone", ["dvrange"], indirect=True)
