@@ -124,6 +124,7 @@ def _send(link: str, arguments: list[str]) -> int | None:
         _signal.SIGQUIT,
         _signal.SIGWINCH,
         _signal.SIGUSR1,
+        _signal.SIGUSR2,
     ):
         _signal.signal(number, pass_on)
     answer = connection.recv(4)

@@ -1,4 +1,4 @@
-"""Attaching to a container's streams through the monitor: the second half of ``run``."""
+"""Attaching to a container's streams through the monitor: ``attach``, and the second half of ``run``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from devenv import errors
 from devenv.cli import inventory, operate, streams, watching
 from devenv.cli.display import quiet
 from devenv.util import paths, terminals
+
+if TYPE_CHECKING:
+    from devenv.runtime import monitor_client
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PATIENCE_SECONDS = 10.0  # a monitor that was killed is back within one
 
 
 def run(
@@ -26,8 +34,10 @@ def run(
     """Attach, let the container go, and return its exit code when it has ended."""
     silent = quiet.Quiet()
     with contextlib.ExitStack() as stack:
-        ends = stack.enter_context(_attach(project, container_id, tty=tty))
-        stack.enter_context(_passing_signals(lambda name: _kill(supervisor, container_id, name), tty=tty))
+        with contextlib.closing(connect(project, events=False)) as monitor:
+            ends = stack.enter_context(attached(monitor, container_id, tty=tty))
+        if not tty:
+            stack.enter_context(passing_signals(supervisor, container_id))
         operate.request(supervisor, "run_start", {"id": container_id}, show=silent)
         sys.stdout.flush()
         if tty and ends.master is not None:
@@ -59,8 +69,9 @@ def exit_code(project: operate.Project, container_id: str) -> int:
 class Ends:
     """What the monitor gave: where to read what the container writes, and where to write what it reads."""
 
-    def __init__(self, outputs: list[int], given: list[int], *, tty: bool, has_stdin: bool) -> None:
+    def __init__(self, outputs: list[int], given: list[int], *, stdin_path: str, tty: bool, has_stdin: bool) -> None:
         self.outputs = outputs
+        self.stdin_path = stdin_path  # the pipe's name, for whoever comes besides others
         self.master = given.pop(0) if tty and given else None
         self._stdin = given.pop(0) if has_stdin and given else None
         self._rest = given
@@ -78,12 +89,23 @@ class Ends:
                     os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _attach(project: operate.Project, container_id: str, *, tty: bool) -> Iterator[Ends]:
+def connect(project: operate.Project, *, events: bool) -> monitor_client.Monitor:
+    """The project's monitor. One that was just killed is waited for: the supervisor brings it back."""
     from devenv.runtime import monitor_client
 
     where: paths.Paths = project.where
-    monitor = monitor_client.connect(f"{where.project_run(project.identity.id)}/monitor.sock", events=False)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return monitor_client.connect(f"{where.project_run(project.identity.id)}/monitor.sock", events=events)
+        except (FileNotFoundError, ConnectionRefusedError, monitor_client.MonitorLost):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def attached(monitor: monitor_client.Monitor, container_id: str, *, tty: bool) -> Iterator[Ends]:
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(1 if tty else 2)]
     try:
         reply = monitor.attach(container_id, tuple(write for _, write in pipes))
@@ -94,10 +116,10 @@ def _attach(project: operate.Project, container_id: str, *, tty: bool) -> Iterat
     finally:
         for _, write in pipes:
             os.close(write)
-        monitor.close()
     ends = Ends(
         [read for read, _ in pipes],
         list(reply.fds),
+        stdin_path=str(reply["stdin"]),
         tty=bool(reply["tty"]),
         has_stdin=bool(reply["stdin_writer"]),
     )
@@ -107,20 +129,16 @@ def _attach(project: operate.Project, container_id: str, *, tty: bool) -> Iterat
         ends.close()
 
 
-def _kill(supervisor: operate.Supervisor, container_id: str, name: str) -> None:
-    with contextlib.suppress(errors.DevenvError):
-        operate.request(supervisor, "kill", {"ids": [container_id], "signal": name}, show=quiet.Quiet())
-
-
 @contextlib.contextmanager
-def _passing_signals(kill: Callable[[str], None], *, tty: bool) -> Iterator[None]:
-    """Signals that we get are meant for the container. With a terminal, Ctrl-C is a byte and arrives by itself."""
+def passing_signals(supervisor: operate.Supervisor, container_id: str) -> Iterator[None]:
+    """Signals that we get are meant for the container. (With a terminal, Ctrl-C is a byte and arrives by itself.)"""
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        kill(signal.Signals(number).name)
+        params = {"ids": [container_id], "signal": signal.Signals(number).name}
+        with contextlib.suppress(errors.DevenvError):
+            operate.request(supervisor, "kill", params, show=quiet.Quiet())
 
-    numbers = [] if tty else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-    before = {number: signal.signal(number, pass_on) for number in numbers}
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
     try:
         yield
     finally:

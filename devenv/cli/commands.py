@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "logs": Command("logs", "Show the output of services"),
     "exec": Command("exec", "Run a command in a running container", positional=True),
     "run": Command("run", "Run a one-off command on a service", positional=True),
+    "attach": Command("attach", "Join the terminal, or the standard streams, of a service's container"),
     "create": Command("create", "Create containers without starting them"),
     "start": Command("start", "Start stopped services"),
     "stop": Command("stop", "Stop running services"),
@@ -78,6 +79,7 @@ COMMANDS: dict[str, Command] = {
             "list": Command("container_ls", "Same as ls", hidden=True),
             "ps": Command("container_ls", "Same as ls", hidden=True),
             "inspect": Command("container_inspect", "Show all about containers"),
+            "attach": Command("attach", "Join a container's terminal or standard streams", function="by_name"),
             "diff": Command("container_diff", "Show which files a container has changed"),
             "cp": Command("container_cp", "Copy files between a container and this machine"),
             "export": Command("container_export", "Write a container's files to a tar archive", function="by_name"),
@@ -113,7 +115,6 @@ COMMANDS: dict[str, Command] = {
 
 # Commands of docker compose that are not built yet, and what does the job meanwhile.
 MISSING: dict[str, str] = {
-    "attach": "`devenv logs -f SERVICE` follows the output, `devenv exec SERVICE sh` gives a shell",
     "bridge": "",
     "build": "give the service an `image:` that is there already: `host:`, `rootfs:DIR` or `oci:DIR`",
     "publish": "",

@@ -132,8 +132,9 @@ def pick(containers: list[Container], service: str, index: int, *, states: froze
         return ready[0]
     what = f"service `{service}`" + (f" number {index}" if index else "")
     if mine:
+        verb = "unpause" if mine[0].state == "paused" else "start"
         raise errors.ContainerError(
-            f"{what} is not running: it is {mine[0].state}", hint=f"`devenv start {service}` starts it"
+            f"{what} is not running: it is {mine[0].state}", hint=f"`devenv {verb} {service}` starts it"
         )
     raise errors.ContainerError(f"{what} has no container", hint=f"`devenv up -d {service}` makes one")
 

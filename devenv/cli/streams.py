@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from devenv.util import terminals
 
@@ -13,12 +13,17 @@ _CHUNK = 65536
 
 
 def carry(
-    outputs: Mapping[int, int], *, stdin: int | None = None, into: int | None = None, ended: int | None = None
+    outputs: Mapping[int, int],
+    *,
+    stdin: int | None = None,
+    into: int | None = None,
+    ended: int | None = None,
+    also: Mapping[int, Callable[[], bool]] | None = None,
 ) -> None:
     """Copy each source of ``outputs`` to its target, and ``stdin`` to ``into``, until the sources have ended.
 
     The end of ``stdin`` closes ``into``; that it has not ended keeps nobody. With ``ended``, a pidfd, it goes on until
-    that process has ended, whoever else still holds the outputs.
+    that process has ended, whoever else still holds the outputs. ``also``: as in ``terminals.join``.
     """
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -30,10 +35,17 @@ def carry(
         if ended is not None:
             selector.register(ended, selectors.EVENT_READ)
             left = {ended}
+        also = also or {}
+        for descriptor in also:
+            selector.register(descriptor, selectors.EVENT_READ)
         while left:
             for key, _ in selector.select():
                 if isinstance(key.data, _Feeder):
                     key.data.step()
+                    continue
+                if key.fd in also:
+                    if not also[key.fd]():
+                        selector.unregister(key.fd)
                     continue
                 if key.fd == ended:
                     _drain(outputs)

@@ -15,8 +15,10 @@ import signal
 import struct
 import termios
 import tty
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
+
+from devenv.util import detaching
 
 _CHUNK = 32768
 _END_OF_TRANSMISSION = b"\x04"
@@ -65,6 +67,17 @@ def copy_size(source: int, target: int) -> None:
             fcntl.ioctl(target, termios.TIOCSWINSZ, size)
 
 
+def ask_to_redraw(source: int, target: int) -> None:
+    """Before ``join``: a size that is one off, so that the right one is news to whoever draws in the pseudo-terminal.
+
+    SIGWINCH comes with a change alone (ioctl_tty(2)); without it, who attaches sees nothing until something changes.
+    """
+    with contextlib.suppress(OSError):
+        rows, columns, *pixels = struct.unpack("HHHH", fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8))
+        if rows and columns:
+            fcntl.ioctl(target, termios.TIOCSWINSZ, struct.pack("HHHH", rows + 1, columns + 1, *pixels))
+
+
 def join(
     master: int,
     *,
@@ -75,11 +88,15 @@ def join(
     stdout: int = 1,
     ending: Iterable[int] = (signal.SIGTERM, signal.SIGHUP),
     line_ends: bool = False,
-) -> None:
+    keys: bytes = b"",
+    also: Mapping[int, Callable[[], bool]] | None = None,
+) -> bool:
     """Carry bytes both ways until ``ended`` (a pidfd) is readable or nobody holds the other end of ``master``.
 
     ``source`` is where the container's output comes from when somebody else reads ``master``. ``ending`` are the
-    signals that end it too, in good order.
+    signals that end it too, in good order. With ``keys`` whoever types them leaves, and so does a terminal that has
+    gone, in place of typing the end of input: True is returned then. ``also``: descriptors to listen to besides, and
+    what to call when there is something; it says whether to go on listening.
     """
     with contextlib.ExitStack() as stack:
         wake = stack.enter_context(_signals(ending))
@@ -89,7 +106,10 @@ def join(
         if source is not None:
             os.set_blocking(source, False)
         typing = stdin if interactive else None
-        _Joint(master, master if source is None else source, ended, wake, stdin=typing, stdout=stdout).run()
+        joint = _Joint(master, master if source is None else source, ended, wake, stdin=typing, stdout=stdout)
+        joint.keys = detaching.Keys(keys) if keys else None
+        joint.run(also or {})
+        return joint.left
 
 
 def drain(source: int, stdout: int = 1) -> None:
@@ -140,13 +160,17 @@ class _Joint:
         self._wake = wake
         self._stdin = stdin
         self._stdout = stdout
+        self.keys: detaching.Keys | None = None
+        self.left = False  # the user has, by the keys or with the terminal
         self._pending = b""  # typed, and not taken by the container yet: no more is read until it has been
         self._pollable = True
         self._running = True
 
-    def run(self) -> None:
+    def run(self, also: Mapping[int, Callable[[], bool]]) -> None:
         with selectors.DefaultSelector() as selector:
             self._selector = selector
+            for descriptor, call in also.items():
+                selector.register(descriptor, selectors.EVENT_READ, self._listener(descriptor, call))
             selector.register(self._source, selectors.EVENT_READ, self._on_output)
             selector.register(self._wake, selectors.EVENT_READ, self._on_resize)
             if self._ended is not None:
@@ -161,6 +185,13 @@ class _Joint:
             while self._running:
                 for key, mask in selector.select():
                     key.data(mask)
+
+    def _listener(self, descriptor: int, call: Callable[[], bool]) -> Callable[[int], None]:
+        def listen(_mask: int) -> None:
+            if not call():
+                self._selector.unregister(descriptor)
+
+        return listen
 
     def _on_output(self, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
@@ -196,9 +227,19 @@ class _Joint:
             if self._pollable:
                 self._selector.unregister(self._stdin)
             self._stdin = None
+            if self.keys is not None:
+                self._leave()
+                return
             data = _END_OF_TRANSMISSION
+        elif self.keys is not None:
+            data, typed = self.keys.take(data)
+            if typed:
+                self._leave()
         self._pending = data
         self._push()
+
+    def _leave(self) -> None:
+        self.left, self._running = True, False
 
     def _push(self) -> None:
         try:
