@@ -100,7 +100,8 @@ def join(
     """
     with contextlib.ExitStack() as stack:
         wake = stack.enter_context(_signals(ending))
-        stack.enter_context(raw(stdin if interactive else -1, line_ends=line_ends))
+        if interactive:
+            stack.enter_context(raw(stdin, line_ends=line_ends))
         os.set_blocking(master, False)
         copy_size(stdout, master)
         if source is not None:

@@ -146,10 +146,12 @@ def test_a_terminal_is_only_typed_to_from_one(joined: runner.Devenv) -> None:
     done = joined("attach", "term", code=2, input="bye\n")
     assert "--no-stdin" in done.stderr
     watcher = attach(joined, "--no-stdin", "term")
+    shown = watcher.stdout
+    assert shown is not None
 
     def is_shown() -> bool:
         joined.inside("term", "echo shown >/proc/1/fd/1")
-        return bool(select.select([watcher.stdout], [], [], 0.2)[0])
+        return bool(select.select([shown], [], [], 0.2)[0])
 
     polling.eventually(is_shown)
     watcher.send_signal(signal.SIGTERM)  # the terminal's own keys are what reaches the container

@@ -143,3 +143,20 @@ def test_the_size_goes_along() -> None:
     assert termios.tcgetwinsize(inner) == (33, 101)
     for descriptor in (outer_master, outer, inner_master, inner):
         os.close(descriptor)
+
+
+def test_who_only_looks_on_types_nothing_and_keeps_his_terminal(pipes: list[tuple[int, int]]) -> None:
+    outer_master, outer = pty.openpty()
+    inner_master, inner = pty.openpty()
+    seen, to_seen = pipes[0]
+    before = termios.tcgetattr(outer)
+    os.write(outer_master, b"typed\n")
+    os.write(inner, b"shown")
+    os.close(inner)
+    terminals.join(inner_master, stdin=outer, stdout=to_seen, interactive=False)
+    os.close(to_seen)
+    assert read_all(seen) == b"shown"
+    assert termios.tcgetattr(outer) == before
+    assert os.read(outer, 100) == b"typed\n"
+    for descriptor in (outer_master, outer, inner_master):
+        os.close(descriptor)
