@@ -57,7 +57,7 @@ class _Session:
         self._interrupt_seen = threading.Event()
 
     def run(self) -> int:
-        with _gentle_end(self._interrupt_seen):
+        with gentle_end(self._interrupt_seen):
             try:
                 result = bringup.bring_up(self._given, self._project, self._wishes, title="up")
                 self._remember(result)
@@ -211,7 +211,7 @@ def _out_of_memory(item: inventory.Container) -> str:
 
 
 @contextlib.contextmanager
-def _gentle_end(seen: threading.Event) -> Iterator[None]:
+def gentle_end(seen: threading.Event) -> Iterator[None]:
     """SIGTERM and SIGHUP are a Ctrl-C, too: whoever closes the window wants an end, not orphans."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -66,6 +66,7 @@ COMMANDS: dict[str, Command] = {
             "save": Command("image_archive", "Write images to an archive", function="save_command"),
             "load": Command("image_archive", "Load the images of an archive", function="load_command"),
             "import": Command("image_archive", "Make an image from an archive of files", function="import_command"),
+            "bootstrap": Command("image_bootstrap", "Make a base image from a mirror of packages"),
             "diff": Command("image_diff", "Show what an image changes"),
             "tree": Command("image_diff", "Show the layers of an image", function="tree"),
             "prune": Command("image_rm", "Remove images that nothing uses", function="prune"),

@@ -80,9 +80,7 @@ def _commit(
             held.add(base.target.digest, base.manifest.config.digest)
             held.add(*(each.digest for each in base.manifest.layers))
             target = _make(opened, base, item, held, author=author, change=change, message=message)
-            imaging.warn_moved(opened.store.index.put(target, tags=[str(wanted)] if wanted else []))
-    entry = next(each for each in opened.catalog.entries() if each.stored.target.digest == target.digest)
-    print(entry.id)
+            opened.keep(target, wanted)
 
 
 def _make(

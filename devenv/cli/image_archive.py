@@ -157,7 +157,4 @@ def import_command(
         taker = create.Taker(opened.store.blobs, held=held, what=f"`{shown}`")
         top = create.layer_from(taker, opened.where, files)
         step = {"created_by": "devenv image import", "comment": message or f"Imported from {shown}"}
-        target = create.image(taker, base, (), top, step)
-        imaging.warn_moved(opened.store.index.put(target, tags=[str(wanted)] if wanted else []))
-    entry = next(each for each in opened.catalog.entries() if each.stored.target.digest == target.digest)
-    print(entry.id)
+        opened.keep(create.image(taker, base, (), top, step), wanted)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from devenv.cli import terminal
-from devenv.image import catalog, naming, store
+from devenv.image import catalog, descriptor, naming, reference, store
 from devenv.supervisor import engine, launch
 from devenv.util import paths
 
@@ -32,6 +32,11 @@ class Images(NamedTuple):
         engine.share_user_namespace(where)
         opened = store.ImageStore(where)
         return cls(where, opened, catalog.Catalog(where, opened))
+
+    def keep(self, target: descriptor.Descriptor, name: reference.Reference | None) -> None:
+        """An image that was made, under its name if it has one. Prints its id. The caller holds its lease."""
+        warn_moved(self.store.index.put(target, tags=[str(name)] if name else []))
+        print(next(each.id for each in self.catalog.entries() if each.stored.target.digest == target.digest))
 
 
 def short(digest: str) -> str:

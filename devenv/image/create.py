@@ -132,10 +132,17 @@ def _as_oci(each: descriptor.Descriptor) -> descriptor.Descriptor:
     return descriptor.Descriptor(names.get(each.media_type, each.media_type), each.digest, each.size)
 
 
-def now() -> str:
-    """SOURCE_DATE_EPOCH, for images that can be made again bit by bit, or else the time it is."""
+def epoch() -> int | None:
+    """SOURCE_DATE_EPOCH, for images that can be made again bit by bit."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
     if given and not given.isdecimal():
         raise errors.UsageError(f"SOURCE_DATE_EPOCH is `{given}`, which is no number of seconds")
-    moment = datetime.datetime.fromtimestamp(int(given), datetime.UTC) if given else datetime.datetime.now(datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S" if given else "%Y-%m-%dT%H:%M:%S.%f") + "Z"
+    return int(given) if given else None
+
+
+def now() -> str:
+    """That, or else the time it is."""
+    fixed = epoch()
+    if fixed is not None:
+        return datetime.datetime.fromtimestamp(fixed, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S") + "Z"
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
