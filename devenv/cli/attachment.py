@@ -38,6 +38,9 @@ def run(
             ends = stack.enter_context(attached(monitor, container_id, tty=tty))
         if not tty:
             stack.enter_context(passing_signals(supervisor, container_id))
+        if ends.master is not None:
+            # Before the first program looks: one that draws at once draws for this size.
+            terminals.copy_size(sys.stdout.fileno(), ends.master)
         operate.request(supervisor, "run_start", {"id": container_id}, show=silent)
         sys.stdout.flush()
         if tty and ends.master is not None:

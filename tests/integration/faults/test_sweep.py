@@ -25,7 +25,7 @@ from tests.support.polling import eventually
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox"), machine.needs_binary("strace")]
 
-PATIENCE = 12.0
+PATIENCE = 30.0
 SAMPLE = 12  # faults of each operation when not all are tried
 PROGRAM = ("sh", "-c", "echo begun; trap 'exit 5' TERM; while :; do sleep 0.05; done")
 # A traced process takes its faults also on what it does besides, such as answering; a reply that is lost, or a

@@ -328,7 +328,7 @@ def test_exec_and_its_kill(world: World) -> None:
     assert (done["exec"], done["exit_code"]) == (reply["exec"], 4)
     assert os.read(reader, 100) == b"hello\n"
     # With a child in another session, which a kill of the process group would miss.
-    script = "setsid sleep 61 & setsid sleep 62 & sleep 63"
+    script = "setsid sleep 61 & setsid sleep 62 & exec sleep 63"
     reply = monitor.exec("one", {"args": ["sh", "-c", script]}, (null, writer, writer))
     time.sleep(0.2)
     monitor.exec_kill(reply["exec"])

@@ -180,4 +180,5 @@ def test_a_reader_that_goes_away_is_an_end(scene: Scene, monkeypatch: pytest.Mon
     monkeypatch.setattr(attached.logview.Printer, "line", broken)
     scene.supervisor.answers["subscribe"] += [signal.pause]
     assert scene.run() == 141
-    assert scene.asked() == ["up", "subscribe", "stop"]
+    # It may be so quick that it isn't waited for at all.
+    assert scene.asked() in (["up", "subscribe", "stop"], ["up", "stop"])
