@@ -28,6 +28,7 @@ ON_CGROUP_V2 = (
     "tests/integration/runtime/test_monitor.py::test_pause_and_resume_and_kill_of_a_paused_one",
     "tests/integration/runtime/test_monitor.py::test_out_of_memory_is_recorded",
     "tests/integration/faults/test_cgroups.py",
+    "tests/e2e/test_delegated.py",
     "tests/integration/oci/test_fields.py::test_cgroup_mount",
     "tests/integration/oci/test_fields.py::test_a_device_that_is_not_allowed_cant_be_opened",
     "tests/integration/oci/test_fields.py::test_limits",
