@@ -99,10 +99,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "registry": Command(
         "",
-        "Log in to registries",
+        "Log in to registries, and run one",
         group={
             "login": Command("registry_login", "Log in to a registry"),
             "logout": Command("registry_login", "Forget a login", function="logout"),
+            "serve": Command("registry_serve", "Run a registry for the local network"),
         },
     ),
     "config": Command("config", "Check the spec and print it as devenv understands it"),

@@ -1,0 +1,82 @@
+"""``registry serve``: a registry with TLS and a login, as a teammate uses it, by the lines that it prints."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import signal
+import socket
+
+import pytest
+
+from tests import ocilayout
+from tests.support import machine, runner
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs the program `docker-registry`"),
+    machine.needs_binary("openssl"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def load(devenv: runner.Devenv, name: str) -> str:
+    layout = pathlib.Path(devenv.folder, "layout")
+    ocilayout.write_layout(layout, layers=[{"etc": ocilayout.folder(), "etc/a": "one\n"}], config={"Cmd": ["sh"]})
+    devenv("image", "load", "-i", str(layout))
+    found: str = devenv("image", "ls", "-q", "--no-trunc").stdout.strip()
+    devenv("image", "tag", found, name)
+    return found
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
+def test_with_tls_and_a_login(anyone: runner.Devenv) -> None:
+    port, home = free_port(), f"{anyone.folder}/home"
+    anyone.env = {"HOME": home}
+    registry = f"127.0.0.1:{port}"
+    served = anyone.start("registry", "serve", "--listen", registry, "--self-signed", "--user", "team")
+    try:
+        assert served.stdout is not None
+        lines = [served.stdout.readline() for _ in range(3)]
+        certificate = re.search(r"copy (\S+) to", lines[0])
+        password = re.search(r"password: (\S+)", lines[1])
+        assert certificate is not None, lines
+        assert password is not None, lines
+        place = pathlib.Path(home, ".config/devenv/certs.d", registry)
+        place.mkdir(parents=True)
+        shutil.copy(certificate[1], place / "ca.crt")
+        if anyone.user is not None:
+            for path in (pathlib.Path(home), *pathlib.Path(home).rglob("*")):
+                shutil.chown(path, anyone.user.uid, anyone.user.uid)
+        image = load(anyone, f"{registry}/app:1")
+        assert "401" in anyone("image", "push", f"{registry}/app:1", code=4).stderr
+        anyone("registry", "login", registry, "-u", "team", "--password-stdin", input=password[1])
+        anyone("image", "push", f"{registry}/app:1")
+        anyone("image", "rm", image, "-f")
+        anyone("image", "pull", f"{registry}/app:1")
+        assert anyone("image", "ls", "-q", "--no-trunc").stdout.strip() == image
+        again = anyone("registry", "serve", "--listen", registry, code=2).stderr
+        assert "being served already" in again
+        served.send_signal(signal.SIGINT)
+        assert served.wait(30) == 130
+    finally:
+        served.terminate()
+        served.communicate()
+
+
+def test_it_needs_tls_where_others_listen(devenv: runner.Devenv) -> None:
+    said = devenv("registry", "serve", "--listen", "0.0.0.0:5000", "--user", "team", code=2).stderr
+    assert "takes TLS" in said
+    assert "--self-signed" in said
+    assert not pathlib.Path(devenv.data, "registry").exists()
+
+
+def test_without_a_program_the_line_to_install_one(devenv: runner.Devenv, tmp_path: pathlib.Path) -> None:
+    assert "apt-get install docker-registry" in devenv("registry", "serve", env={"PATH": str(tmp_path)}, code=3).stderr
