@@ -11,13 +11,23 @@ import socket
 import pytest
 
 from tests import ocilayout
-from tests.support import machine, runner
+from tests.support import distribution, machine, runner
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs the program `docker-registry`"),
+    distribution.needed,
     machine.needs_binary("openssl"),
 ]
+
+
+def provide(devenv: runner.Devenv) -> dict[str, str]:
+    """An environment in which the program is found by whoever may not enter this checkout."""
+    program = distribution.program()
+    assert program is not None
+    folder = pathlib.Path(devenv.folder, "bin")
+    folder.mkdir()
+    shutil.copy(program, folder)
+    return {"PATH": f"{folder}:{devenv.environment()['PATH']}"}
 
 
 def free_port() -> int:
@@ -39,7 +49,7 @@ def load(devenv: runner.Devenv, name: str) -> str:
 @pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
 def test_with_tls_and_a_login(anyone: runner.Devenv) -> None:
     port, home = free_port(), f"{anyone.folder}/home"
-    anyone.env = {"HOME": home}
+    anyone.env = provide(anyone) | {"HOME": home}
     registry = f"127.0.0.1:{port}"
     served = anyone.start("registry", "serve", "--listen", registry, "--self-signed", "--user", "team")
     try:
@@ -72,6 +82,7 @@ def test_with_tls_and_a_login(anyone: runner.Devenv) -> None:
 
 
 def test_it_needs_tls_where_others_listen(devenv: runner.Devenv) -> None:
+    devenv.env = provide(devenv)
     said = devenv("registry", "serve", "--listen", "0.0.0.0:5000", "--user", "team", code=2).stderr
     assert "takes TLS" in said
     assert "--self-signed" in said
