@@ -72,13 +72,18 @@ def _read(where: paths.Paths, record: Record) -> Container:
 
     folder = where.container(record.id)
     current: Any = state.load(folder)
+    recorded = True
+    if current is not None and current.status == "stopped" and current.exit_code is None:
+        recorded = _is_recorded(folder)
+        if recorded:
+            # It may have been only since we looked, and then there is a code.
+            current = state.load(folder)
     status = current.status if current is not None else "created"
     health = str(records.health(where, record.id).get("status", "")) if status == "running" else ""
     words = {"creating": "created", "stopped": "exited"}
     name = words.get(status, status)
     if name == "exited" and _will_restart(where, record, current):
         name = "restarting"
-    recorded = status != "stopped" or current.exit_code is not None or _is_recorded(folder)
     return Container(
         record=record,
         state=name,

@@ -99,3 +99,18 @@ def test_an_end_counts_once_it_is_recorded(where: paths.Paths) -> None:
     assert (only(where).state, only(where).has_ended) == ("exited", False)
     fs.write_json(f"{where.container(made.id)}/state.json", {"id": made.id, "status": "stopped", "exit_code": None})
     assert only(where).has_ended
+
+
+def test_an_end_that_is_recorded_while_one_looks_has_its_code(
+    where: paths.Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = put(where, "web-1", running())
+    file = f"{where.container(made.id)}/state.json"
+
+    def dead_and_recorded(_: state.State) -> bool:
+        fs.write_json(file, {"id": made.id, "status": "stopped", "exit_code": 7})
+        return False
+
+    monkeypatch.setattr(state, "is_alive", dead_and_recorded)
+    (item,) = inventory.load(where)
+    assert (item.has_ended, item.exit_code) == (True, 7)
