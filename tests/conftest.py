@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -33,7 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # The workers have namespaces and users each of their own: nothing of theirs may come from here.
         config.stash[_BEFORE] = leaks.Remains.look()
     else:
-        config.stash[_SESSION] = isolation.enter()
+        worker = hasattr(config, "workerinput")
+        config.stash[_SESSION] = isolation.enter(isolation.prefix(os.getppid())) if worker else isolation.enter()
 
 
 def _hands_out(config: pytest.Config) -> bool:
@@ -45,7 +47,12 @@ def _hands_out(config: pytest.Config) -> bool:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """While workers run side by side none can tell whose a cgroup or a folder is: looked at when all have ended."""
     before = session.config.stash.get(_BEFORE, None)
-    if before is None or not machine.in_ci():
+    if before is None:
+        return
+    # A worker that takes long to remove its files is ended amidst that. Its mounts ended with it.
+    for folder in pathlib.Path("/tmp").glob(f"{isolation.prefix(os.getpid())}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not machine.in_ci():
         return
     try:
         polling.eventually(lambda: leaks.nothing_since(before), 10.0)

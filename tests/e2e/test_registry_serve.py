@@ -54,11 +54,15 @@ def test_with_tls_and_a_login(anyone: runner.Devenv) -> None:
     served = anyone.start("registry", "serve", "--listen", registry, "--self-signed", "--user", "team")
     try:
         assert served.stdout is not None
-        lines = [served.stdout.readline() for _ in range(3)]
-        certificate = re.search(r"copy (\S+) to", lines[0])
-        password = re.search(r"password: (\S+)", lines[1])
-        assert certificate is not None, lines
-        assert password is not None, lines
+        # The registry's own log comes in between.
+        lines = ""
+        certificate = password = None
+        while certificate is None or password is None:
+            line = served.stdout.readline()
+            assert line, lines
+            lines += line
+            certificate = certificate or re.search(r"copy (\S+) to", lines)
+            password = password or re.search(r"password: (\S+)", lines)
         place = pathlib.Path(home, ".config/devenv/certs.d", registry)
         place.mkdir(parents=True)
         shutil.copy(certificate[1], place / "ca.crt")

@@ -70,9 +70,14 @@ def _mount(source: str, target: str, flags: int, kind: str = "none") -> None:
     _check(result, target)
 
 
-def enter() -> Session:
+def prefix(controller: int) -> str:
+    """What the folders of the workers of one pytest-xdist begin with."""
+    return f"dvt-{controller:x}-"
+
+
+def enter(beginning: str = "dvt-") -> Session:
     """Make the session's surroundings. As an ordinary user that is the folder alone."""
-    folder = tempfile.mkdtemp(prefix="dvt-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix=beginning, dir="/tmp")
     os.chmod(folder, 0o755)
     if os.geteuid() != 0:
         return Session(folder, {})

@@ -18,6 +18,7 @@ ALLOWED_SKIPS = (
     "needs AppArmor",
     "needs SELinux",
     "needs systemd",
+    "needs podman",  # too much to install for two tests
     "needs hardware",
     "needs qemu",
     "needs a Python in a shared library",
