@@ -130,7 +130,7 @@ def test_the_container_has_the_size_of_who_came_last_and_draws_anew(
 
 
 @machine.needs_binary("tmux")
-def test_a_window_that_is_closed_types_no_end_of_input(joined: runner.Devenv, terminal_for: Opener) -> None:
+def test_a_window_that_is_closed_ends_nothing(joined: runner.Devenv, terminal_for: Opener) -> None:
     joined("up", "-d", "term")
     screen = terminal_for(joined, "attach", "term")
     screen.wait_for("^Attached")

@@ -160,3 +160,31 @@ def test_who_only_looks_on_types_nothing_and_keeps_his_terminal(pipes: list[tupl
     assert os.read(outer, 100) == b"typed\n"
     for descriptor in (outer_master, outer, inner_master):
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("way", ["keys", "the terminal goes"])
+def test_whoever_leaves_types_nothing_more(pipes: list[tuple[int, int]], way: str) -> None:
+    outer_master, outer = pty.openpty()
+    inner_master, inner = pty.openpty()
+    tty_module.setraw(inner)
+    _, to_seen = pipes[0]
+
+    def user() -> None:
+        if way == "keys":
+            os.write(outer_master, b"ls\x10x\x10\x11more")
+        else:
+            os.close(outer_master)
+
+    tty_module.setraw(outer)
+    thread = threading.Thread(target=user)
+    thread.start()
+    assert terminals.join(inner_master, stdin=outer, stdout=to_seen, keys=b"\x10\x11") is True
+    thread.join()
+    os.set_blocking(inner, False)
+    try:
+        typed = os.read(inner, 100)
+    except BlockingIOError:
+        typed = b""
+    assert typed == (b"ls\x10x" if way == "keys" else b"")
+    for descriptor in (outer, inner_master, inner, *([outer_master] if way == "keys" else [])):
+        os.close(descriptor)
