@@ -84,7 +84,7 @@ def inside(pid: int, job: Callable[[], T]) -> T:
     return result[0]
 
 
-def reaches(address: str, port: int = 7, *, patience: float = 1.0) -> bool:
+def reaches(address: str, port: int = 7, *, patience: float = 3.5) -> bool:
     """Whether a TCP segment gets an answer, be it a refusal: so no server is needed."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as one:
