@@ -11,8 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from devenv.cli import formats, inventory, listing, options
+from devenv.cli import formats, inventory, listing, options, ps
 from devenv.util import paths
+
+# Fields that docker compose has and docker has not.
+_COMPOSE_ALONE = frozenset({"ExitCode", "Health", "Name", "Publishers"})
 
 KNOWN = ("id", "name", "label", "status", "health", "ancestor", "project", "service", "volume", "network", "exited")
 
@@ -84,26 +87,10 @@ def matches(item: inventory.Container, wanted: Mapping[str, Sequence[str]]) -> b
 
 
 def _fields(where: paths.Paths, item: inventory.Container, *, truncate: bool, size: bool) -> dict[str, Any]:
-    record, now = item.record, time.time()
-    mounts = [str(mount.get("source") or mount.get("target") or "") for mount in record.mounts]
-    return {
-        "Command": formats.command(record.command, truncate=truncate),
-        "CreatedAt": formats.timestamp(record.created),
-        "ID": record.id[:12] if truncate else record.id,
-        "Image": record.image,
-        "Labels": formats.labels(record.labels),
-        "LocalVolumes": str(len(record.volumes)),
-        "Mounts": ",".join(mounts),
-        "Names": record.name,
-        "Networks": ",".join(record.networks or ([record.network_mode] if record.network_mode else [])),
-        "Ports": formats.ports(port._asdict() for port in inventory.publishers(where, item)),
-        "Project": record.project,
-        "RunningFor": f"{formats.duration(now - record.created)} ago",
-        "Service": record.service,
-        "Size": formats.size(written(item.folder)) if size else "0B",
-        "State": item.state,
-        "Status": item.status(now),
-    }
+    found = ps.fields(where, item, now=time.time(), truncate=truncate)
+    if size:
+        found["Size"] = formats.size(written(item.folder))
+    return {name: value for name, value in found.items() if name not in _COMPOSE_ALONE}
 
 
 def written(folder: str) -> int:

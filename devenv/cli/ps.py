@@ -11,6 +11,7 @@ import typer
 
 from devenv import errors
 from devenv.cli import context, formats, inventory, options, table
+from devenv.util import paths
 
 
 class Status(StrEnum):
@@ -57,7 +58,7 @@ def command(
         print("".join(f"{name}\n" for name in dict.fromkeys(item.record.service for item in chosen)), end="")
     elif shape is options.Format.JSON:
         now = time.time()
-        lines = [json.dumps(fields(project, item, now=now, truncate=not no_trunc)) for item in chosen]
+        lines = [json.dumps(fields(project.where, item, now=now, truncate=not no_trunc)) for item in chosen]
         print("".join(f"{line}\n" for line in lines), end="")
     else:
         print(_table(project, chosen, truncate=not no_trunc), end="")
@@ -95,10 +96,10 @@ def _table(project: context.Found, containers: list[inventory.Container], *, tru
     return table.render(("NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"), rows)
 
 
-def fields(project: context.Found, item: inventory.Container, *, now: float, truncate: bool) -> dict[str, Any]:
+def fields(where: paths.Paths, item: inventory.Container, *, now: float, truncate: bool) -> dict[str, Any]:
     """One container, in docker compose's field names and units."""
     record = item.record
-    ports = [port._asdict() for port in inventory.publishers(project.where, item)]
+    ports = [port._asdict() for port in inventory.publishers(where, item)]
     mounts = [str(mount.get("source") or mount.get("target") or "") for mount in record.mounts]
     networks = record.networks or ({record.network_mode: {}} if record.network_mode else {})
     return {

@@ -127,12 +127,8 @@ class Index:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         os.makedirs(self._where.data, mode=0o700, exist_ok=True)
-        held = lock.acquire(f"{self._path}.lock", wait=True)
-        assert held is not None
-        try:
+        with lock.held(f"{self._path}.lock"):
             yield
-        finally:
-            os.close(held)
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3

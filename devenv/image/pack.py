@@ -14,16 +14,9 @@ from typing import Any
 
 from devenv import errors
 from devenv.image import difference
+from devenv.util import tarinfo
 
 CHUNK = 1 << 20
-_ORDINARY = {
-    stat.S_IFREG: tarfile.REGTYPE,
-    stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFLNK: tarfile.SYMTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE,
-    stat.S_IFBLK: tarfile.BLKTYPE,
-    stat.S_IFIFO: tarfile.FIFOTYPE,
-}
 # What devenv mounts over in every container: the files that stand there are nobody's work.
 _PLACES = frozenset({b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
 _MOUNTED = frozenset({b"proc", b"sys", b"dev"})
@@ -65,7 +58,7 @@ class _Packer:
         return path in _MOUNTED and stat.S_ISDIR(status.st_mode) and not os.listdir(place)
 
     def _entry(self, place: bytes, path: bytes, status: os.stat_result) -> Iterator[bytes]:
-        made = _info(path, status)
+        made = tarinfo.of(os.fsdecode(path), status)
         key = (status.st_dev, status.st_ino)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and key in self._links:
             made.type, made.linkname, made.size = tarfile.LNKTYPE, os.fsdecode(self._links[key]), 0
@@ -94,17 +87,6 @@ class _Packer:
                 value = os.getxattr(place, name, follow_symlinks=False)
                 found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
         return found
-
-
-def _info(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(os.fsdecode(path))
-    made.type = _ORDINARY[stat.S_IFMT(status.st_mode)]
-    made.mode = stat.S_IMODE(status.st_mode)
-    made.uid, made.gid = status.st_uid, status.st_gid
-    made.mtime = status.st_mtime_ns // 10**9
-    made.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    made.devmajor, made.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    return made
 
 
 def _header(made: tarfile.TarInfo) -> bytes:

@@ -14,22 +14,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import errors, events
-from devenv.image import content, descriptor, ingest, lease, manifest, platform, reference
+from devenv.image import content, descriptor, ingest, lease, manifest, platform, reference, telling
 from devenv.image import store as image_store
 from devenv.image.registry import client, fetcher, resolver
 from devenv.image.registry import errors as registry_errors
 from devenv.util import paths
 
 WORKERS = 4  # more connections make nothing faster
-_REPORT_PERIOD = 0.1
-
-Emit = Callable[[events.Event], None]
 
 
 class Pulled(NamedTuple):
@@ -47,7 +42,12 @@ class Puller:
     """For one command. Safe for threads."""
 
     def __init__(
-        self, where: paths.Paths, store: image_store.ImageStore, talk: client.Client, *, emit: Emit = lambda _: None
+        self,
+        where: paths.Paths,
+        store: image_store.ImageStore,
+        talk: client.Client,
+        *,
+        emit: telling.Emit = lambda _: None,
     ) -> None:
         self._where = where
         self._store = store
@@ -58,7 +58,7 @@ class Puller:
         """Bring the image here, and up to date; ``shown`` is what to call it. Raises ``ImageError``."""
         wanted = reference.parse(text)
         machine = platform.machine(wanted_platform) if wanted_platform else None
-        say = _Sayer(shown or text, service, self._emit)
+        say = self._teller(shown or text, service)
         say.status(events.Status.WORKING, "Pulling")
         try:
             with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
@@ -69,10 +69,13 @@ class Puller:
         say.status(events.Status.DONE, "Pulled", "" if pulled.fresh else "up to date")
         return pulled
 
+    def _teller(self, text: str, service: str = "") -> telling.Teller:
+        return telling.Teller(text, service, self._emit, word="Pulling")
+
     def look(self, text: str) -> Looked:
         """What the name means in its registry now; nothing of it is kept. Raises ``ImageError``."""
         wanted = reference.parse(text)
-        say = _Sayer(text, "", self._emit)
+        say = self._teller(text)
         with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
             root = self._client.resolver(wanted, say=say.warn).root()
             config = b""
@@ -87,7 +90,7 @@ class Puller:
             return self._client.resolver(wanted).tags()
 
     def _pull(
-        self, wanted: reference.Reference, machine: str | None, held: lease.Lease, say: _Sayer, *, text: str
+        self, wanted: reference.Reference, machine: str | None, held: lease.Lease, say: telling.Teller, *, text: str
     ) -> Pulled:
         found = self._client.resolver(wanted, say=say.warn)
         known = self._store.index.find(wanted)
@@ -127,7 +130,7 @@ class _Transfer:
         blobs_of: fetcher.Fetcher,
         text: str,
         held: lease.Lease,
-        say: _Sayer,
+        say: telling.Teller,
     ) -> None:
         self._store = store
         self._blobs = store.blobs
@@ -136,6 +139,7 @@ class _Transfer:
         self._what = f"image `{text}`"
         self._held = held
         self._say = say
+        self._awaited: Sequence[ingest.Ingest] = ()
 
     def run(self, root: resolver.Document, found: resolver.Resolver, machine: str | None) -> None:
         documents = {root.descriptor.digest: root}
@@ -166,7 +170,7 @@ class _Transfer:
             if each.descriptor.size != layer.size:
                 raise errors.ImageError(f"{self._what}: its manifest gives {layer.digest} two sizes")
         image = manifest.assemble(found, config, lambda layer: ingests[layer.digest], verify=False, what=self._what)
-        self._say.expect(list(ingests.values()))
+        self._awaited = list(ingests.values())
         with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as threads:
             work = {each: threads.submit(self._download, ingests[each], ingests) for each in ingests}
             try:
@@ -199,14 +203,26 @@ class _Transfer:
             raise
 
     def _fetch(self, each: ingest.Ingest) -> None:
-        self._say.progress()
+        self._progress()
         if not each.complete:
-            self._fetcher.fetch(each.descriptor, each, progress=lambda _: self._say.progress())
+            self._fetcher.fetch(each.descriptor, each, progress=lambda _: self._progress())
             each.commit()
-        self._say.progress()
+        self._progress()
+
+    def _progress(self) -> None:
+        if self._awaited:
+            self._say.progress(
+                lambda: (
+                    sum(each.offset for each in self._awaited),
+                    sum(each.descriptor.size for each in self._awaited),
+                )
+            )
 
     def _ingest(self, wanted: descriptor.Descriptor) -> ingest.Ingest:
-        return self._blobs.ingest(wanted, held=self._held, what=self._what, waiting=self._say.waiting)
+        return self._blobs.ingest(wanted, held=self._held, what=self._what, waiting=self._waiting)
+
+    def _waiting(self) -> None:
+        self._say.status(events.Status.WORKING, "Waiting", "for another process that is pulling it")
 
 
 def _cancel(ingests: Mapping[str, ingest.Ingest], error: BaseException) -> None:
@@ -221,52 +237,3 @@ def _check_platform(config: bytes, machine: str | None, what: str) -> None:
     if machine is not None and own and own != platform.architecture(machine)[0]:
         wanted = platform.architecture(machine)[0]
         raise errors.ImageError(f"{what} is made for linux/{str(own)[:100]}, linux/{wanted} is asked for")
-
-
-class _Sayer:
-    """Tells of one image how far it is."""
-
-    def __init__(self, text: str, service: str, emit: Emit) -> None:
-        self._resource = f"Image {text}"
-        self._service = service
-        self._emit = emit
-        self._lock = threading.Lock()
-        self._layers: Sequence[ingest.Ingest] = ()
-        self._last = 0.0
-
-    def status(self, status: events.Status, text: str, details: str = "", *, current: int = 0, total: int = 0) -> None:
-        self._emit(
-            events.Event(
-                resource=self._resource,
-                status=status,
-                text=text,
-                details=details,
-                service=self._service,
-                time=time.time(),
-                current=current,
-                total=total,
-            )
-        )
-
-    def warn(self, text: str) -> None:
-        self._emit(
-            events.Event(
-                resource=f"{self._resource} ", status=events.Status.WARNING, text="Note", details=text, time=time.time()
-            )
-        )
-
-    def waiting(self) -> None:
-        self.status(events.Status.WORKING, "Waiting", "for another process that is pulling it")
-
-    def expect(self, layers: Sequence[ingest.Ingest]) -> None:
-        self._layers = layers
-
-    def progress(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if not self._layers or now - self._last < _REPORT_PERIOD:
-                return
-            self._last = now
-            total = sum(each.descriptor.size for each in self._layers)
-            current = sum(each.offset for each in self._layers)
-            self.status(events.Status.WORKING, "Pulling", current=current, total=total)

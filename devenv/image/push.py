@@ -7,13 +7,11 @@ others, the index is pushed; where not, the manifest of what is here takes the n
 from __future__ import annotations
 
 import concurrent.futures
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from devenv import errors, events
-from devenv.image import blobs, descriptor, lease, manifest, names, platform, reference
+from devenv.image import blobs, descriptor, lease, manifest, names, platform, reference, telling
 from devenv.image import store as image_store
 from devenv.image.registry import client
 from devenv.image.registry import errors as registry_errors
@@ -21,9 +19,6 @@ from devenv.image.registry import pusher as registry_pusher
 from devenv.util import paths
 
 WORKERS = 4
-_REPORT_PERIOD = 0.1
-
-Emit = Callable[[events.Event], None]
 
 
 class _Part(NamedTuple):
@@ -37,7 +32,12 @@ class Pusher:
     """For one command. Safe for threads."""
 
     def __init__(
-        self, where: paths.Paths, store: image_store.ImageStore, talk: client.Client, *, emit: Emit = lambda _: None
+        self,
+        where: paths.Paths,
+        store: image_store.ImageStore,
+        talk: client.Client,
+        *,
+        emit: telling.Emit = lambda _: None,
     ) -> None:
         self._where = where
         self._store = store
@@ -47,23 +47,8 @@ class Pusher:
     def push(self, text: str, *, wanted_platform: str = "", service: str = "") -> descriptor.Descriptor:
         """Returns what the name means in the registry now. Raises ``ImageError``."""
         wanted = reference.parse(text)
-        resource = f"Image {text}"
-
-        def say(status: events.Status, word: str, details: str = "", current: int = 0, total: int = 0) -> None:
-            self._emit(
-                events.Event(
-                    resource=resource,
-                    status=status,
-                    text=word,
-                    details=details,
-                    service=service,
-                    time=time.time(),
-                    current=current,
-                    total=total,
-                )
-            )
-
-        say(events.Status.WORKING, "Pushing")
+        say = telling.Teller(text, service, self._emit, word="Pushing")
+        say.status(events.Status.WORKING, "Pushing")
         try:
             with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
                 stored = self._stored(wanted, text)
@@ -72,15 +57,13 @@ class Pusher:
                 what = f"image `{text}`"
                 task = _Task(self._store.blobs, out, stored=stored, wanted=wanted, held=held, what=what)
                 machine = platform.machine(wanted_platform) if wanted_platform else None
-                target = task.run(
-                    machine, lambda current, total: say(events.Status.WORKING, "Pushing", "", current, total)
-                )
+                target = task.run(machine, say)
             self._store.index.put(stored.target, repositories=[f"{wanted.registry}/{wanted.repository}"])
         except errors.DevenvError as exc:
-            say(events.Status.ERROR, "Error", exc.message)
+            say.status(events.Status.ERROR, "Error", exc.message)
             raise
         partial = target.digest != stored.target.digest
-        say(events.Status.DONE, "Pushed", "only the platform that is here" if partial else target.digest)
+        say.status(events.Status.DONE, "Pushed", "only the platform that is here" if partial else target.digest)
         return target
 
     def _stored(self, wanted: reference.Reference, text: str) -> names.Stored:
@@ -112,13 +95,13 @@ class _Task:
         self._held = held
         self._what = what
 
-    def run(self, machine: str | None, report: Callable[[int, int], None]) -> descriptor.Descriptor:
+    def run(self, machine: str | None, say: telling.Teller) -> descriptor.Descriptor:
         """The descriptor that the tag has in the end."""
         target = self._stored.target
         indexes, parts, lacking = self._walk(target, machine)
         if not parts:
             raise errors.ImageError(f"{self._what}: nothing of it that was asked for is here")
-        self._send([each for part in parts for each in (part.manifest.config, *part.manifest.layers)], report)
+        self._send([each for part in parts for each in (part.manifest.config, *part.manifest.layers)], say)
         whole = machine is None and all(self._out.has_manifest(each) for each in lacking)
         if not whole:
             if len(parts) > 1:
@@ -164,15 +147,20 @@ class _Task:
     def _read(self, each: descriptor.Descriptor) -> bytes:
         return self._blobs.read(each, what=self._what)
 
-    def _send(self, wanted: Sequence[descriptor.Descriptor], report: Callable[[int, int], None]) -> None:
+    def _send(self, wanted: Sequence[descriptor.Descriptor], say: telling.Teller) -> None:
         unique = {each.digest: each for each in wanted}
-        meter = _Meter(list(unique.values()), report)
+        total = sum(each.size for each in unique.values())
+        sent = dict.fromkeys(unique, 0)
         source = self._mountable()
+
+        def reached(each: descriptor.Descriptor, count: int) -> None:
+            sent[each.digest] = count
+            say.progress(lambda: (sum(sent.values()), total))
 
         def send(each: descriptor.Descriptor) -> None:
             path = self._blobs.path(each)
-            self._out.blob(each, path, mount_from=source, progress=lambda count: meter.set(each, count))
-            meter.set(each, each.size)
+            self._out.blob(each, path, mount_from=source, progress=lambda count: reached(each, count))
+            reached(each, each.size)
 
         with concurrent.futures.ThreadPoolExecutor(WORKERS, thread_name_prefix="send") as threads:
             work = [threads.submit(send, each) for each in unique.values()]
@@ -189,20 +177,3 @@ class _Task:
         prefix, own = f"{self._wanted.registry}/", f"{self._wanted.registry}/{self._wanted.repository}"
         others = [name for name in self._stored.repositories if name.startswith(prefix) and name != own]
         return others[0].removeprefix(prefix) if others else ""
-
-
-class _Meter:
-    def __init__(self, wanted: Sequence[descriptor.Descriptor], report: Callable[[int, int], None]) -> None:
-        self._total = sum(each.size for each in wanted)
-        self._sent: dict[str, int] = {}
-        self._report = report
-        self._lock = threading.Lock()
-        self._last = 0.0
-
-    def set(self, each: descriptor.Descriptor, count: int) -> None:
-        with self._lock:
-            self._sent[each.digest] = count
-            now = time.monotonic()
-            if now - self._last >= _REPORT_PERIOD:
-                self._last = now
-                self._report(sum(self._sent.values()), self._total)

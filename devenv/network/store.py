@@ -26,12 +26,8 @@ SCHEMA = 1
 @contextlib.contextmanager
 def locked(where: paths.Paths) -> Iterator[None]:
     os.makedirs(f"{where.data}/networks", mode=0o700, exist_ok=True)
-    descriptor = lock.acquire(f"{where.data}/networks/.lock", wait=True)
-    assert descriptor is not None
-    try:
+    with lock.held(f"{where.data}/networks/.lock"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def wishes(spec: types.NetworkSpec) -> str:

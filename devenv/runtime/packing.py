@@ -14,17 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from devenv.linux import openat2
+from devenv.util import tarinfo
 
 CHUNK = 1 << 20
 
-_KINDS = {
-    stat.S_IFREG: tarfile.REGTYPE,
-    stat.S_IFDIR: tarfile.DIRTYPE,
-    stat.S_IFLNK: tarfile.SYMTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE,
-    stat.S_IFBLK: tarfile.BLKTYPE,
-    stat.S_IFIFO: tarfile.FIFOTYPE,
-}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -177,14 +170,9 @@ class Packer:
         self._archive.addfile(made)
 
     def _info(self, path: str, status: os.stat_result) -> tarfile.TarInfo:
-        made = tarfile.TarInfo(path)
-        made.type = _KINDS[stat.S_IFMT(status.st_mode)]
-        made.mode = stat.S_IMODE(status.st_mode)
-        made.uid, made.gid = status.st_uid, status.st_gid
-        made.mtime = status.st_mtime_ns / 1e9 if status.st_mtime_ns % 10**9 else status.st_mtime_ns // 10**9
-        if stat.S_ISREG(status.st_mode):
-            made.size = status.st_size
-        made.devmajor, made.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        made = tarinfo.of(path, status)
+        if status.st_mtime_ns % 10**9:
+            made.mtime = status.st_mtime_ns / 1e9
         return made
 
     def _attributes(self, file: int) -> dict[str, str]:

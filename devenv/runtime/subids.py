@@ -143,12 +143,8 @@ def _slots(etc: str) -> _Slots:
 @contextlib.contextmanager
 def _held(where: paths.Paths) -> Iterator[None]:
     os.makedirs(where.data, mode=0o700, exist_ok=True)
-    descriptor = lock.acquire(f"{where.data}/ids.lock", wait=True)
-    assert descriptor is not None
-    try:
+    with lock.held(f"{where.data}/ids.lock"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _ranges(where: paths.Paths) -> dict[str, int]:

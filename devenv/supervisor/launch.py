@@ -29,13 +29,9 @@ def ensure(project: identity.Project, where: paths.Paths) -> None:
     make_folders(where, where.project_run(project.id))
     if engine.answers(project, where):
         return
-    held = lock.acquire(f"{where.project_run(project.id)}/launch.lock", wait=True)
-    assert held is not None
-    try:
+    with lock.held(f"{where.project_run(project.id)}/launch.lock"):
         if not engine.answers(project, where):
             _launch(project, where)
-    finally:
-        os.close(held)
 
 
 def make_folders(where: paths.Paths, *more: str) -> None:

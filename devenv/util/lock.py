@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[None]:
+    """Wait for the lock, and have it for as long as the block lasts."""
+    descriptor = acquire(path, wait=True)
+    assert descriptor is not None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def acquire(path: str, *, wait: bool) -> int | None:
