@@ -2,10 +2,11 @@
 
     DevenvError
      +- UsageError       exit 2   the command line asks for something that makes no sense
-     +- SpecError        exit 2   the YAML spec is wrong; carries the place
+     +- PlacedError               in a file, at a line
+     |   +- SpecError    exit 2   the YAML spec is wrong
+     |   +- BuildError   exit 5   a Dockerfile or one of its steps failed
      +- HostError        exit 3   the machine or its kernel lacks something
      +- ImageError       exit 4   an image can't be found, read or unpacked
-     +- BuildError       exit 5   a Dockerfile or one of its steps failed
      +- ContainerError   exit 1   a container can't be made, started or entered
      +- NetworkError     exit 1   a network, an address or a port can't be had
      |   +- PortTaken    exit 1   someone else listens on a port that is to be published
@@ -43,11 +44,8 @@ class UsageError(DevenvError):
     exit_code = 2
 
 
-class SpecError(DevenvError):
-    """``file``, ``line`` and ``column`` count from 1; ``excerpt`` is the offending line as written."""
-
-    code = "spec"
-    exit_code = 2
+class PlacedError(DevenvError):
+    """In a file: ``line`` and ``column`` count from 1, ``excerpt`` is the offending line as written."""
 
     def __init__(
         self,
@@ -67,6 +65,11 @@ class SpecError(DevenvError):
         self.excerpt = excerpt
 
 
+class SpecError(PlacedError):
+    code = "spec"
+    exit_code = 2
+
+
 class HostError(DevenvError):
     code = "host"
     exit_code = 3
@@ -77,7 +80,9 @@ class ImageError(DevenvError):
     exit_code = 4
 
 
-class BuildError(DevenvError):
+class BuildError(PlacedError):
+    """Placed where a line of a Dockerfile is to blame."""
+
     code = "build"
     exit_code = 5
 

@@ -70,7 +70,7 @@ def show(error: errors.DevenvError) -> None:
 def render(error: errors.DevenvError, *, colour: bool = False) -> str:
     message = terminal.visible(error.message, keep_newlines=True)
     lines = [f"{terminal.paint('error:', '1;31', colour=colour)} {message}"]
-    if isinstance(error, errors.SpecError) and error.file:
+    if isinstance(error, errors.PlacedError) and error.file:
         lines += _place(error, colour=colour)
     if error.note:
         note = terminal.visible(error.note, keep_newlines=True)
@@ -81,7 +81,7 @@ def render(error: errors.DevenvError, *, colour: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _place(error: errors.SpecError, *, colour: bool) -> list[str]:
+def _place(error: errors.PlacedError, *, colour: bool) -> list[str]:
     where = ":".join(str(part) for part in (error.file, error.line, error.column) if part is not None)
     lines = [terminal.visible(f"  --> {where}")]
     if not error.excerpt or error.line is None:
