@@ -1,4 +1,4 @@
-"""What to build, as plain values: the meeting point of ``build:`` in a spec, of the command lines, and of the solver."""
+"""What to build, as plain values: where ``build:`` in a spec, the command lines and the solver meet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ulimit(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One ``cache_from`` or ``cache_to``: ``type=local,src=…`` as kind and fields; a bare name is kind registry, ref."""
+    """One ``cache_from`` or ``cache_to``: ``type=local,src=…`` as kind and fields; a bare name has kind registry."""
 
     kind: str
     fields: Mapping[str, str]
@@ -53,8 +53,9 @@ class Request:
     inline: str | None = None  # the text itself, in its place
     target: str = ""
     arguments: Mapping[str, str | None] = dataclasses.field(default_factory=dict)  # None: from `environ`
-    contexts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> folder, address, `docker-image://…`,
-    # `oci-layout://…`, or `image:` and the digest of an image in the store, which is what a service's is
+    # By name: a folder, an address, `docker-image://…`, `oci-layout://…`, or `image:` and the digest of an image in the
+    # store, which is what a service's is.
+    contexts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     platforms: tuple[str, ...] = ()  # none: this machine's
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tags: tuple[str, ...] = ()  # normalised references
@@ -73,7 +74,7 @@ class Request:
     pull: bool = False  # look in the registry for what FROM names, though it is here
     outputs: tuple[Output, ...] = ()  # none: the store
     push: bool = False
-    pinned: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what FROM names -> reference with digest, by a lock
+    pinned: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what FROM names, with a lock's digest
     debug: bool = False  # keep the filesystem of a step that fails, to be entered
     service: str = ""  # whose image it is, in messages and events
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
