@@ -103,7 +103,9 @@ def _send(link: str, arguments: list[str]) -> int | None:
     descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in _standard_descriptors())
     try:
         sent = connection.sendmsg([request[:32768]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)])
-        connection.sendall(request[sent:])
+        if sent < len(request):
+            # Never with nothing to send: the command may be over by now, and its other end closed, which is EPIPE.
+            connection.sendall(request[sent:])
         answer = connection.recv(4)
     except OSError:
         return None

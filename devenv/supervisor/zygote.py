@@ -221,7 +221,9 @@ class _Zygote:
 
         So is its other half: at a SIGHUP an attached `up` would take the containers along.
         """
-        connection = self._workers.pop(pid)
+        connection = self._workers.pop(pid, None)
+        if connection is None:
+            return  # the command ended by itself in the same moment, which was heard of first
         self._selector.unregister(connection)
         connection.close()
         with contextlib.suppress(ProcessLookupError):
