@@ -20,6 +20,7 @@ ALLOWED_SKIPS = (
     "needs systemd",
     "needs podman",  # too much to install for two tests
     "needs hardware",
+    "needs mmdebstrap",
     "needs qemu",
     "needs a Python in a shared library",
 )
