@@ -39,9 +39,19 @@ def main() -> None:
         from devenv.supervisor import launch
 
         launch.prepare()
+    import gc
+
+    # What is imported stays: looking through it again and again for what could be freed is a tenth of the start.
+    gc.set_threshold(50_000)
+    from devenv.cli import bare
+
+    command = bare.find(arguments)
+    if command is not None:
+        os._exit(command())
     from devenv.cli import app
 
-    sys.exit(app.main(arguments))
+    # All is written out, and taking the interpreter apart piece by piece costs as much as a small command.
+    os._exit(app.main(arguments))
 
 
 def runtime_directory() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NoReturn
 
@@ -18,7 +17,7 @@ from typer import core
 from typer.main import get_command as build
 
 from devenv import errors
-from devenv.cli import commands, options, report
+from devenv.cli import commands, options, report, settings
 
 Context = Any  # click's own class: typer brings a copy of click from 0.28 on, and imports it before
 
@@ -190,8 +189,8 @@ def _devenv(
         profiles=tuple(profile or ()),
         env_files=tuple(env_file or ()),
         parallel=parallel,
-        progress=_choice(progress, options.Progress, "COMPOSE_PROGRESS", options.Progress.AUTO),
-        ansi=_choice(ansi, options.Ansi, "COMPOSE_ANSI", options.Ansi.AUTO),
+        progress=settings.progress(progress),
+        ansi=settings.ansi(ansi),
         dry_run=dry_run,
         all_resources=all_resources,
         compatibility=compatibility,
@@ -208,27 +207,9 @@ def _devenv(
         raise typer.Exit(0)
 
 
-def _choice(given: Any, kind: Any, variable: str, default: Any) -> Any:
-    """The option, else the environment variable docker compose has for it, else the default."""
-    if given is not None:
-        return given
-    text = os.environ.get(f"DEVENV_{variable.removeprefix('COMPOSE_')}") or os.environ.get(variable)
-    if not text:
-        return default
-    try:
-        return kind(text)
-    except ValueError:
-        names = ", ".join(kind)
-        raise errors.UsageError(f"{variable} is `{text}`, which is none of {names}") from None
-
-
 def main(argv: list[str]) -> int:
     """Run ``argv`` (without the program's name) and return the exit code."""
-    report.settings = None
-    _repair_streams()
-    code = report.guard(lambda: _run(argv), argv)
-    # What is buffered must be out before a forked child ends by os._exit, and the reader may be gone by now.
-    return report.flush(code)
+    return report.run(lambda: _run(argv), argv)
 
 
 def _run(argv: list[str]) -> int:
@@ -249,27 +230,6 @@ def click_group() -> Any:
     if not _built:
         _built.append(build(app))
     return _built[0]
-
-
-def _repair_streams() -> None:
-    """A caller may have closed 0, 1 or 2, which makes Python's objects None; the kernel would hand the numbers to
-    the next file that is opened, and output would land in it."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest free number is this one, since those below are open by now.
-            os.open("/dev/null", os.O_RDWR)
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115  they live as long as the process
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        # Names and paths may hold bytes that are no text in the caller's locale.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def preload() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from devenv import errors, events
-from devenv.cli import options
+from devenv.cli import settings
 from devenv.cli.display import sink
 from devenv.util import identity, paths
 
@@ -56,13 +56,13 @@ def request(
     return result
 
 
-def perform(given: options.Globals, project: Project, op: str, params: dict[str, Any], **more: Any) -> Any:
+def perform(given: settings.Globals, project: Project, op: str, params: dict[str, Any], **more: Any) -> Any:
     """``request`` for a command that does one thing."""
     refuse_dry_run(given, op)
     return request(ensure(project), op, params, show=sink.choose(given), **more)
 
 
-def refuse_dry_run(given: options.Globals, op: str) -> None:
+def refuse_dry_run(given: settings.Globals, op: str) -> None:
     """Doing it after all would be the worst answer to `--dry-run`."""
     if given.dry_run:
         raise errors.UsageError(

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
+from devenv.cli import settings
 
-class Progress(StrEnum):
-    AUTO = "auto"
-    TTY = "tty"
-    PLAIN = "plain"
-    JSON = "json"
-    QUIET = "quiet"
-
-
-class Ansi(StrEnum):
-    AUTO = "auto"
-    NEVER = "never"
-    ALWAYS = "always"
+Progress = settings.Progress
+Ansi = settings.Ansi
+Globals = settings.Globals
 
 
 class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
-
-
-class Globals(NamedTuple):
-    """What was said before the command's name."""
-
-    files: tuple[str, ...] = ()
-    project_name: str = ""
-    project_directory: str = ""
-    profiles: tuple[str, ...] = ()
-    env_files: tuple[str, ...] = ()
-    parallel: int = -1
-    progress: Progress = Progress.AUTO
-    ansi: Ansi = Ansi.AUTO
-    dry_run: bool = False
-    all_resources: bool = False
-    compatibility: bool = False
-    debug: bool = False
 
 
 Services = Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False)]

@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from devenv import errors
-from devenv.cli import options, terminal
+from devenv.cli import settings as cli_settings
+from devenv.cli import terminal
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE: what a C program would have died of
@@ -31,7 +32,17 @@ INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 # Set once the options before the command are parsed; an error may come sooner.
-settings: options.Globals | None = None
+settings: cli_settings.Globals | None = None
+
+
+def run(body: Callable[[], int], argv: Sequence[str]) -> int:
+    """A whole command, from repaired streams to flushed ones. Never raises, exits or prints a traceback."""
+    global settings  # noqa: PLW0603
+    settings = None
+    _repair_streams()
+    code = guard(body, argv)
+    # What is buffered must be out before a process ends by os._exit, and the reader may be gone by now.
+    return flush(code)
 
 
 def guard(body: Callable[[], int], argv: Sequence[str]) -> int:
@@ -59,7 +70,7 @@ def guard(body: Callable[[], int], argv: Sequence[str]) -> int:
 
 def show(error: errors.DevenvError) -> None:
     """On stderr, in the form that ``--progress`` asks for."""
-    if settings is not None and settings.progress is options.Progress.JSON:
+    if settings is not None and settings.progress is cli_settings.Progress.JSON:
         text = json.dumps({"error": True, **_fields(error)}, ensure_ascii=False)
     else:
         text = render(error, colour=terminal.wants_colour(sys.stderr, _ansi()))
@@ -165,6 +176,27 @@ def _write_crash(text: str) -> str:
         return "nowhere: no folder is writable"
 
 
+def _repair_streams() -> None:
+    """A caller may have closed 0, 1 or 2, which makes Python's objects None; the kernel would hand the numbers to
+    the next file that is opened, and output would land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one, since those below are open by now.
+            os.open("/dev/null", os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  they live as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Names and paths may hold bytes that are no text in the caller's locale.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def flush(code: int) -> int:
     """Write out what is buffered. A reader that has gone away makes success a broken pipe; so does a full disk."""
     try:
@@ -194,4 +226,4 @@ def _forget(stream: Any) -> None:
 
 
 def _ansi() -> str:
-    return settings.ansi if settings is not None else options.Ansi.AUTO
+    return settings.ansi if settings is not None else cli_settings.Ansi.AUTO

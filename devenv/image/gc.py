@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.image import blobs, content, descriptor, host, index, lease, manifest, records, snapshot
+from devenv.image import blobs, content, descriptor, index, lease, manifest, records, snapshot
 from devenv.util import fs, lock, paths, tree
 
 GIVEN_UP = 7 * 86400.0  # seconds after which a transfer that broke off is not expected to go on
@@ -40,6 +40,8 @@ class Reach(NamedTuple):
 
 
 def collect(where: paths.Paths, *, given_up: float = GIVEN_UP) -> Collected:
+    from devenv.image import host
+
     with lease.exclusive(where):
         # Leases first: who lets one go has put its image into the index, or its container on the disk, before.
         leased = lease.living(where)

@@ -6,8 +6,8 @@
 
 An image goes by the digest of what its name leads to, a manifest or an index, which is what a registry says too. A row
 in ``images`` keeps its blobs and layers from garbage collection; one without tags stays until somebody prunes it.
-``names.json`` is written before a change is committed and changes with every one of them, so its timestamp tells
-without the database whether a name may have moved.
+``names.json`` is written before a change of them is committed, so its timestamp tells without the database whether a
+name may have moved.
 """
 
 from __future__ import annotations
@@ -117,8 +117,11 @@ class Index:
         with self._locked(), contextlib.closing(self._open()) as database:
             database.execute("BEGIN IMMEDIATE")
             try:
+                before = _images(database)
                 yield database
-                fs.write_json(self._names, names.to_json(_images(database)), durable=True)
+                after = _images(database)
+                if after != before or not os.path.exists(self._names):
+                    fs.write_json(self._names, names.to_json(after), durable=True)
             except BaseException:
                 database.execute("ROLLBACK")
                 raise

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.image import below, content, layer, lease, tar, unpack
+from devenv.image import content, lease
 from devenv.util import fs, lock, paths, tree
 
 _TRUSTED, _USER = "trusted.overlay.opaque", "user.overlay.opaque"
@@ -157,6 +157,8 @@ def _locked(where: paths.Paths, chain_id: str) -> Iterator[None]:
 
 
 def _unpack(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: tuple[str, ...], what: str) -> None:
+    from devenv.image import layer, tar, unpack
+
     stage = f"{where.data}/stage/{chain_id}"
     name = f"layer {wanted.digest or wanted.diff_id}"
     try:
@@ -190,6 +192,8 @@ def _discard(where: paths.Paths, chain_id: str) -> None:
 
 
 def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> dict[str, Any]:
+    from devenv.image import below, layer, unpack
+
     opaque = opaque_attribute()
     unpacker = unpack.Unpacker(root, below.Below(lower, opaque=opaque), opaque=opaque)
     with contextlib.closing(unpacker), layer.Stream(wanted) as stream:

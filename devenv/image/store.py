@@ -8,7 +8,8 @@ millisecond: what preparing came to is remembered in ``records``.
     <data>/stage/                   what is being prepared, and the locks for it; committed by rename
     <data>/leases/                  what running processes use: ``lease``; the rest is removed by ``gc``
 
-Safe for several processes at once, and for threads.
+Safe for several processes at once, and for threads. What reads archives, layouts and layers is imported when there is
+one to read: a command that finds all of it prepared takes no longer than that.
 """
 
 from __future__ import annotations
@@ -20,23 +21,17 @@ import threading
 
 from devenv import errors
 from devenv.image import (
-    archive,
     blobs,
     content,
     descriptor,
-    docker_archive,
-    files,
     gc,
-    host,
     index,
     lease,
     manifest,
     names,
-    oci_layout,
     platform,
     records,
     reference,
-    rootfs,
     snapshot,
 )
 from devenv.image import image as image_module
@@ -65,8 +60,12 @@ class ImageStore:
         that a registry may know."""
         wanted = reference.parse(text)
         if wanted.transport is reference.Transport.HOST:
+            from devenv.image import host
+
             return self._kept(host.resolve(self._where))
         if wanted.transport is reference.Transport.ROOTFS:
+            from devenv.image import rootfs
+
             return rootfs.resolve(wanted.path, base=base, reference=text)
         if wanted.transport is reference.Transport.REGISTRY:
             machine = platform.machine(wanted_platform) if wanted_platform else os.uname().machine
@@ -155,6 +154,8 @@ class ImageStore:
         return image
 
     def _from_disk(self, text: str, wanted: reference.Reference, base: str) -> Image:
+        from devenv.image import rootfs
+
         path = rootfs.locate(wanted.path, base=base, reference=text)
         origin = _index(wanted, path, text)
         key = _key(f"{wanted.transport}:{wanted.name}@{wanted.digest}:{path}")
@@ -177,6 +178,8 @@ class ImageStore:
         return dataclasses.replace(record.image, reference=text)
 
     def _prepare(self, text: str, wanted: reference.Reference, path: str) -> Image:
+        from devenv.image import archive, docker_archive, files, oci_layout
+
         what = f"image `{text}`"
         if wanted.transport is reference.Transport.OCI:
             layout = oci_layout.Layout(files.Folder(path), what=what)

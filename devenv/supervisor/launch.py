@@ -19,7 +19,6 @@ import sys
 from typing import Any, NamedTuple, NoReturn
 
 from devenv import errors
-from devenv.linux import sealed
 from devenv.supervisor import engine, protocol
 from devenv.util import identity, lock, paths
 
@@ -66,6 +65,8 @@ def prepare() -> None:
 
     Both take some hundred milliseconds, and a machine has two processors. Without a word to it, it ends with us.
     """
+    from devenv.linux import sealed
+
     global _sprout  # noqa: PLW0603
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     sys.stdout.flush()

@@ -7,7 +7,7 @@ import sys
 from typing import Protocol, TextIO
 
 from devenv import events
-from devenv.cli import options, terminal
+from devenv.cli import settings, terminal
 
 
 class Display(Protocol):
@@ -20,23 +20,23 @@ class Display(Protocol):
         """Leave the terminal as it was found. May be called more than once."""
 
 
-def choose(given: options.Globals, stream: TextIO | None = None) -> Display:
+def choose(given: settings.Globals, stream: TextIO | None = None) -> Display:
     """What ``--progress`` and ``--ansi`` ask for; by itself a live display on a terminal, else plain lines."""
     if stream is None:
         stream = sys.stdout if os.environ.get("COMPOSE_STATUS_STDOUT") in {"1", "true"} else sys.stderr
     kind = given.progress
-    if kind is options.Progress.AUTO:
+    if kind is settings.Progress.AUTO:
         live = terminal.is_terminal(stream) and os.environ.get("TERM") != "dumb" and given.ansi != "never"
-        kind = options.Progress.TTY if live or given.ansi == "always" else options.Progress.PLAIN
-    if kind is options.Progress.TTY:
+        kind = settings.Progress.TTY if live or given.ansi == "always" else settings.Progress.PLAIN
+    if kind is settings.Progress.TTY:
         from devenv.cli.display import tty
 
         return tty.Tty(stream, colour=terminal.wants_colour(stream, given.ansi), dry_run=given.dry_run)
-    if kind is options.Progress.JSON:
+    if kind is settings.Progress.JSON:
         from devenv.cli.display import jsonl
 
         return jsonl.JsonLines(stream, dry_run=given.dry_run)
-    if kind is options.Progress.QUIET:
+    if kind is settings.Progress.QUIET:
         from devenv.cli.display import quiet
 
         return quiet.Quiet()

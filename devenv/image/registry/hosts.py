@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import re
 import ssl
-import tomllib
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -141,6 +140,8 @@ def _load(environ: Mapping[str, str]) -> dict[str, _Registry]:
         path = f"{place}/config.toml"
         try:
             with open(path, "rb") as file:
+                import tomllib  # few have such a file
+
                 given = tomllib.load(file)
         except (FileNotFoundError, NotADirectoryError):
             continue

@@ -5,6 +5,7 @@ What goes where: credentials to the host itself and to the token server that it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from email.message import Message
@@ -121,7 +122,8 @@ class Session:
             except errors.Temporary as exc:
                 problem = problem or exc
                 continue
-            answer.close()
+            with contextlib.suppress(errors.RegistryError, errors.Temporary), answer:
+                answer.read(_ERROR_LIMIT)  # whose connection serves what is asked next
             if answer.status != 400:
                 return base
         raise problem or errors.Untrustworthy(f"`{self.endpoint.address}` does not answer as a registry does")

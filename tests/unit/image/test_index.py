@@ -150,3 +150,17 @@ def test_a_copy_of_the_store_works(catalog: index.Index, where: paths.Paths, tmp
     catalog.put(ONE, tags=[f"{REDIS}:7"])
     shutil.copytree(where.data, tmp_path / "copy")
     assert tags(index.Index(paths.Paths(str(tmp_path / "copy"), where.run))) == {"1": [f"{REDIS}:7"]}
+
+
+def test_a_pull_that_moves_no_name_leaves_prepared_images_current(where: paths.Paths) -> None:
+    opened = index.Index(where)
+    opened.put(ONE, tags=["docker.io/library/a:1"], repositories=["docker.io/library/a"])
+    state, checked = os.stat(names.path(where)), opened.checked("docker.io/library/a:1")
+    opened.put(ONE, tags=["docker.io/library/a:1"], repositories=["docker.io/library/a"])
+    again = os.stat(names.path(where))
+    assert (again.st_ino, again.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
+    later = opened.checked("docker.io/library/a:1")
+    assert checked is not None and later is not None and later > checked
+    os.unlink(names.path(where))
+    opened.put(ONE, tags=["docker.io/library/a:1"])
+    assert os.path.exists(names.path(where))
