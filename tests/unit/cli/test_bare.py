@@ -40,7 +40,8 @@ def test_what_the_environment_asks_for_counts(
 ) -> None:
     monkeypatch.setenv("COMPOSE_PROGRESS", "json")
     found = bare.find(["image", "pull", "host:"])
-    assert found is not None and found() == 2
+    assert found is not None
+    assert found() == 2
     assert capsys.readouterr().err.startswith('{"error": true')
     monkeypatch.setenv("COMPOSE_PROGRESS", "loud")
     assert found() == 2

@@ -160,7 +160,9 @@ def test_a_pull_that_moves_no_name_leaves_prepared_images_current(where: paths.P
     again = os.stat(names.path(where))
     assert (again.st_ino, again.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
     later = opened.checked("docker.io/library/a:1")
-    assert checked is not None and later is not None and later > checked
+    assert checked is not None
+    assert later is not None
+    assert later > checked
     os.unlink(names.path(where))
     opened.put(ONE, tags=["docker.io/library/a:1"])
     assert os.path.exists(names.path(where))
