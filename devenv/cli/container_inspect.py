@@ -71,7 +71,7 @@ def described(where: paths.Paths, item: inventory.Container, *, size: bool = Fal
             "OpenStdin": made.stdin_open,
             "Env": list(process.get("env") or []),
             "Cmd": list(made.command),
-            **({"Healthcheck": made.healthcheck} if made.healthcheck else {}),
+            **({"Healthcheck": made.healthcheck} if "test" in (made.healthcheck or {}) else {}),
             "Image": made.image,
             "WorkingDir": made.working_dir,
             "Labels": made.labels,

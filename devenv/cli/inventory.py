@@ -79,7 +79,8 @@ def _read(where: paths.Paths, record: Record) -> Container:
             # It may have been only since we looked, and then there is a code.
             current = state.load(folder)
     status = current.status if current is not None else "created"
-    health = str(records.health(where, record.id).get("status", "")) if status == "running" else ""
+    found = records.health(where, record.id) if status == "running" else {}
+    health = "" if found.get("soft") else str(found.get("status", ""))
     words = {"creating": "created", "stopped": "exited"}
     name = words.get(status, status)
     if name == "exited" and _will_restart(where, record, current):

@@ -10,6 +10,9 @@ and failures don't count, but a success ends it at once.
 One rule is devenv's own: a check that names no interval is probed every 100 ms while it is starting, so that whoever
 waits for it goes on when it is ready and not up to half a minute later. Such quick failures count once every 30 s, so
 nothing becomes unhealthy sooner than it would elsewhere.
+
+A service that publishes or exposes ports and has no check is looked at, too, until something listens: a *soft* check.
+It never makes anything unhealthy. Whoever waits for the service waits for it, for half a minute at the most.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 3
 DEFAULT_START_INTERVAL = 5.0
 QUICK_INTERVAL = 0.1
+QUICK_LOOK = 0.03  # of a check that runs no program
+SOFT_PATIENCE = 30.0  # seconds from the start; a service that never listens may be meant so
 
 MAX_OUTPUT = 4096  # bytes of a probe's output that are kept, as Docker does
 MAX_LOG = 5  # probes that are kept
@@ -34,6 +39,7 @@ class Status(StrEnum):
     STARTING = "starting"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+    NONE = "none"  # a soft check that has given up
 
 
 def argv(test: str | Sequence[str] | None, *, shell: Sequence[str] = ("/bin/sh", "-c")) -> tuple[str, ...] | None:
@@ -55,7 +61,8 @@ def argv(test: str | Sequence[str] | None, *, shell: Sequence[str] = ("/bin/sh",
 class Config:
     """Seconds everywhere. 0 means the default, as Docker has it."""
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()  # none of a check that runs nothing: see ``dial``
+    soft: bool = False
     interval: float | None = None  # None when nobody named one
     timeout: float = DEFAULT_TIMEOUT
     retries: int = DEFAULT_RETRIES
@@ -66,10 +73,11 @@ class Config:
     def from_json(cls, data: Mapping[str, Any]) -> Config | None:
         """From a check whose times are seconds already; None when it is switched off."""
         command = None if data.get("disable") else argv(data.get("test"))
-        if command is None:
+        if command is None and not (data.get("dial") or data.get("log")):
             return None
         return cls(
-            argv=command,
+            argv=command or (),
+            soft=bool(data.get("soft")),
             interval=_seconds(data.get("interval")),
             timeout=_seconds(data.get("timeout")) or DEFAULT_TIMEOUT,
             retries=int(data.get("retries") or DEFAULT_RETRIES),
@@ -120,6 +128,11 @@ class Health:
             self.status, self.failing_streak, self.log = Status.STARTING, 0, []
 
     @property
+    def over(self) -> bool:
+        """Nobody needs to know more."""
+        return self.config.soft and self.status is not Status.STARTING
+
+    @property
     def quick(self) -> bool:
         return self.status is Status.STARTING and self.config.interval is None
 
@@ -131,8 +144,12 @@ class Health:
         if self._in_start_period(now):
             if self.config.start_interval is not None:
                 return self.config.start_interval
-            return QUICK_INTERVAL if self.quick else min(DEFAULT_START_INTERVAL, interval)
-        return QUICK_INTERVAL if self.quick else interval
+            return self._quickly if self.quick else min(DEFAULT_START_INTERVAL, interval)
+        return self._quickly if self.quick else interval
+
+    @property
+    def _quickly(self) -> float:
+        return QUICK_INTERVAL if self.config.argv else QUICK_LOOK
 
     def record(self, result: Result, *, began: float) -> bool:
         """Take in a probe that began at ``began``. True when it tells anything that the one before did not."""
@@ -140,6 +157,9 @@ class Health:
         if result.exit_code == 0:
             self.status = Status.HEALTHY
             self.failing_streak = 0
+        elif self.config.soft:
+            if began - self._started > SOFT_PATIENCE:
+                self.status = Status.NONE
         elif self._counts(began):
             self.failing_streak += 1
             if self.failing_streak >= self.config.retries:
@@ -168,6 +188,7 @@ class Health:
     def to_json(self) -> dict[str, Any]:
         return {
             "status": str(self.status),
+            **({"soft": True} if self.config.soft else {}),
             "failing_streak": self.failing_streak,
             "log": [result.to_json() for result in self.log],
         }

@@ -1,7 +1,7 @@
 """Probes a container for as long as it runs: the clock and the commands round `devenv.health.probe`.
 
-One task a container; whoever knows that the container has ended cancels it. Running the command is a function that is
-handed in, which must itself kill what takes longer than it may.
+One task a container; whoever knows that the container has ended cancels it. What is tried each time is a function that
+is handed in, which must itself end what takes longer than it may.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from devenv import errors
 from devenv.health import probe
 
-# (container id, what to run, seconds) -> exit code, None when the time was over, and the output
-Run = Callable[[str, list[str], float], Awaitable[tuple[int | None, bytes]]]
+# Seconds that it may take -> exit code, None when the time was over, and the output
+Attempt = Callable[[float], Awaitable[tuple[int | None, bytes]]]
 Changed = Callable[[dict[str, Any]], None]
 
 # Beyond a probe's own time, for killing it; a runner that is stuck even then counts as a timeout.
@@ -33,14 +33,14 @@ class Clock:
 async def watch(
     config: probe.Config | None,
     *,
-    container_id: str,
-    run: Run,
+    attempt: Attempt,
     changed: Changed,
     uptime: float = 0.0,
     before: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Probe until cancelled; ``changed`` gets the health (as health.json has it) whenever there is news of it.
+    """Probe until cancelled, or until there is nothing more to know. ``changed`` gets the health, as health.json has
+    it, whenever there is news of it.
 
     A new supervisor takes a running container up by its ``uptime`` and the health ``before`` it came.
     """
@@ -48,21 +48,21 @@ async def watch(
         return
     clock = clock or Clock()
     health = probe.Health(config, started=clock.now() - uptime, before=before)
-    while True:
+    while not health.over:
         await clock.sleep(health.delay(clock.now()))
         began = clock.now()
-        result = await _probe(config, container_id=container_id, run=run, clock=clock)
+        result = await _probe(config, attempt=attempt, clock=clock)
         if health.record(result, began=began):
             changed(health.to_json())
 
 
-async def _probe(config: probe.Config, *, container_id: str, run: Run, clock: Clock) -> probe.Result:
+async def _probe(config: probe.Config, *, attempt: Attempt, clock: Clock) -> probe.Result:
     start = clock.wall()
     code: int | None = None
     output = b""
     try:
         async with asyncio.timeout(config.timeout + GRACE):
-            code, output = await run(container_id, list(config.argv), config.timeout)
+            code, output = await attempt(config.timeout)
     except TimeoutError:
         pass
     except (errors.DevenvError, OSError) as exc:

@@ -118,30 +118,6 @@ def stop_signal(service: Service, image: image_config.ImageConfig) -> str:
     return str(name)
 
 
-def healthcheck(service: Service, image: image_config.ImageConfig) -> dict[str, Any] | None:
-    """The service's check over the image's, with times in seconds; None when there is none."""
-    given = service.get("healthcheck")
-    base: dict[str, Any] = dict(image.healthcheck or {})
-    if given:
-        if given.get("disable"):
-            return None
-        for name in ("interval", "timeout", "start_period", "start_interval"):
-            if given.get(name) is not None:
-                base[name] = units.seconds(given[name])
-        if given.get("retries") is not None:
-            base["retries"] = int(given["retries"])
-        if given.get("test"):
-            base["test"] = given["test"]
-    test = base.get("test")
-    if isinstance(test, str):
-        test = ["CMD-SHELL", test]
-    if not test or test[0] == "NONE" or test == ["CMD-SHELL", "NONE"]:
-        return None
-    if test[0] == "CMD-SHELL" and image.shell:
-        test = ["CMD", *image.shell, " ".join(test[1:])]
-    return {**base, "test": list(test)}
-
-
 _THROTTLES = {
     "device_read_bps": "throttleReadBpsDevice",
     "device_write_bps": "throttleWriteBpsDevice",

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
+from devenv.health import probe
 from devenv.reconcile import observed, record, waiting
 from devenv.runtime import state
 from devenv.util import paths
@@ -40,7 +41,8 @@ class Live:
 
     @property
     def health_status(self) -> str:
-        return str(self.health.get("status", ""))
+        status = str(self.health.get("status", ""))
+        return "" if status == probe.Status.NONE else status
 
     def uptime(self) -> float:
         return 0.0 if self.started is None else max(0.0, time.time() - self.started)
@@ -54,6 +56,8 @@ class Live:
             exit_code=self.exit_code,
             health=self.health_status,
             last_output=str(failed[-1].get("output", "")) if failed else "",
+            failed=int(self.health.get("failing_streak") or 0),
+            retries=int((self.record.healthcheck or {}).get("retries") or probe.DEFAULT_RETRIES),
             gave_up=self.gave_up,
         )
 
@@ -87,6 +91,13 @@ class Live:
         if self.restart is not None:
             self.restart.cancel()
             self.restart = None
+
+
+def starting(made: record.Record) -> dict[str, Any]:
+    """The health of a container that has just begun."""
+    if made.healthcheck is None:
+        return {}
+    return {"status": str(probe.Status.STARTING), **({"soft": True} if made.healthcheck.get("soft") else {})}
 
 
 def from_disk(where: paths.Paths, made: record.Record) -> Live:

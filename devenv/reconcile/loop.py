@@ -44,6 +44,7 @@ from devenv.reconcile import (
     planning,
     probing,
     publishing,
+    readying,
     record,
     restart,
     waiting,
@@ -73,6 +74,7 @@ class Loop:
         self.environment: desired.Environment | None = None
         self.changes = waiting.Changes()
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
+        self._looks = readying.Looks(self.probes, addresses=self._addresses)
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
         self._ports = publishing.Publishing(where.project_run(project.id), run=self.run, keep=self.keep)
@@ -356,7 +358,7 @@ class Loop:
         container.gave_up_because = ""
         live.update(container, state.load(self.where.container(made.id)))
         # Known from the first moment: who waits for it must not take it for one without a check.
-        container.health = {"status": "starting"} if made.healthcheck else {}
+        container.health = live.starting(made)
         self._tell(container, "start")
         if not container.runs:
             # It ended before we looked.
@@ -377,12 +379,15 @@ class Loop:
 
     async def _open_ports(self, container: live.Live) -> None:
         if container.record.ports and container.pid is not None:
-            found = await self.run(self.containers.addresses, container.record)
-            addresses = tuple(address for each in found.values() for address in each)
+            addresses = await self.run(self._addresses, container)
             try:
                 await self._ports.publish(container, container.pid, addresses)
             except errors.PortTaken as exc:
                 raise await self.run(publishing.with_holder, exc, self.where) from exc
+
+    def _addresses(self, container: live.Live) -> tuple[str, ...]:
+        found = self.containers.addresses(container.record)
+        return tuple(address for each in found.values() for address in each)
 
     def _sharer(self, made: record.Record, kind: str, mode: str) -> str:
         """The id of the container whose namespace ``made`` joins."""
@@ -457,8 +462,7 @@ class Loop:
         container.prober = asyncio.ensure_future(
             prober.watch(
                 probe.Config.from_json(check),
-                container_id=container.id,
-                run=self.probes.run,
+                attempt=self._looks.attempt(check, container, folder=self.where.container(container.id)),
                 changed=functools.partial(self._on_health, container),
                 uptime=container.uptime(),
                 before=container.health or None,
@@ -469,9 +473,19 @@ class Loop:
         before = container.health_status
         container.health = health
         self._write_health(container)
-        if container.health_status != before:
+        if container.health_status != before and not health.get("soft"):
             self._tell(container, "health_status")
         self.changes.notify()
+        fell = (before, container.health_status) == ("healthy", "unhealthy")
+        if fell and (container.record.healthcheck or {}).get("restart"):
+            self.keep(self._revive(container))
+
+    async def _revive(self, container: live.Live) -> None:
+        """It runs, and does not do what it is there for: `ready: {…, restart: true}`."""
+        _note(f"{container.record.name} is unhealthy and is restarted")
+        await self.stop_container(container, timeout=None, by_user=False)
+        container.restarts += 1
+        await self._restart(container)
 
     def _write_health(self, container: live.Live) -> None:
         """For `ps`, and for the supervisor that comes after this one."""
@@ -580,7 +594,7 @@ class Loop:
                     "action": action,
                     "exit_code": container.exit_code,
                     "gave_up": container.gave_up,
-                    "health": container.health_status,
+                    "health": "" if container.health.get("soft") else container.health_status,
                     "time": time.time(),
                 }
             }

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
-from devenv.reconcile import confinement, convert, convert_network, desired, mounts, record, usernamespace
+from devenv.reconcile import (
+    confinement,
+    convert,
+    convert_health,
+    convert_network,
+    desired,
+    mounts,
+    record,
+    usernamespace,
+)
 from devenv.runtime import bundle, cgroup, programs, resources
 from devenv.util import identity, paths
 
@@ -88,7 +97,7 @@ def make(
         anonymous_volumes=tuple(sorted(laid.anonymous.values())),
         stop_signal=convert.stop_signal(service, image.config),
         stop_grace_period=convert.grace_period(service),
-        healthcheck=convert.healthcheck(service, image.config),
+        healthcheck=convert_health.check(service, image.config),
         user=process.user,
         working_dir=process.cwd,
         tty=bool(service.get("tty")),

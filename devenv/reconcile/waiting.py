@@ -25,6 +25,8 @@ class Seen(NamedTuple):
     health: str  # "" without a check, starting, healthy, unhealthy
     last_output: str  # of the newest failed probe
     gave_up: bool  # no restart policy brings it back
+    failed: int = 0  # probes in a row that count
+    retries: int = 0  # of so many that make it unhealthy
 
 
 class Verdict(NamedTuple):
@@ -62,11 +64,18 @@ def _judge(condition: Condition, seen: Seen) -> Verdict:
     if condition is Condition.STARTED or (condition is Condition.READY and not seen.health):
         return Verdict(True, False, "")
     if not seen.health:
-        return Verdict(False, True, f"`{seen.name}` has no health check")
+        return Verdict(False, True, f"`{seen.name}`: {seen.last_output or 'it has no health check and no port'}")
     if seen.health == "healthy":
         return Verdict(True, False, "")
-    last = f", last: {seen.last_output.strip()[-200:]}" if seen.last_output.strip() else ""
-    return Verdict(False, seen.health == "unhealthy", f"`{seen.name}` is {seen.health}{last}")
+    return Verdict(False, seen.health == "unhealthy", f"`{seen.name}` is {seen.health}{_probes(seen)}")
+
+
+def _probes(seen: Seen) -> str:
+    """Such as `` (2 of 3 probes failed, last: connection refused)``."""
+    counted = f"{seen.failed} of {seen.retries} probes failed" if seen.failed else ""
+    last = f"last: {seen.last_output.strip()[-200:]}" if seen.last_output.strip() else ""
+    parts = ", ".join(part for part in (counted, last) if part)
+    return f" ({parts})" if parts else ""
 
 
 class Changes:

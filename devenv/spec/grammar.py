@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from devenv.spec import readiness
+
 # Compose would also take names of dots alone, which are folders.
 NAME = r"^(?!\.+$)[a-zA-Z0-9._-]+$"
 
@@ -339,17 +341,20 @@ DEVELOP = Object(
     doc="What to do when source files change",
 )
 # devenv's own. Compose refuses unknown names, so `x-devenv:` may hold them where other tools read the file too.
+_READY_PORT = either(INTEGER, Scalar(("boolean",)), Object({"host": STRING, "port": INTEGER}))
 READY = either(
     STRING,
     Object(
         {
+            "listen": Scalar(("boolean",)),
+            "tcp": _READY_PORT,
             "http": either(STRING, Object({"url": STRING, "path": STRING, "port": INTEGER, "status": INTEGER})),
-            "tcp": either(INTEGER, Object({"host": STRING, "port": INTEGER})),
-            "exec": COMMAND,
             "log": STRING,
-            "interval": STRING,
-            "timeout": STRING,
+            "exec": COMMAND,
+            **dict.fromkeys((*readiness.PROTOCOLS, *readiness.ALIASES), _READY_PORT),
+            **dict.fromkeys(readiness.TIMES, STRING),
             "retries": INTEGER,
+            "restart": Scalar(("boolean",)),
         }
     ),
     doc="devenv: when the service counts as ready",

@@ -107,9 +107,6 @@ def _load(options: LoadOptions) -> Loaded:
     if options.resolve_env:
         resolve_env_files(spec, read.environment, report)
     _resolve_label_files(spec, report)
-    for name in sorted(selection.enabled):
-        if selection.enabled[name].get("ready") is not None or selection.enabled[name].get("x-devenv"):
-            report.warn(f"`services.{name}.ready` is understood but not effective yet")
     if spec.get("tasks") or spec.get("x-devenv"):
         report.warn("`tasks` is understood but not effective yet")
     spec["working_dir"] = read.directory

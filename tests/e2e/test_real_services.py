@@ -58,3 +58,21 @@ def test_a_database_a_cache_and_a_web_server(anyone: runner.Devenv, project: pro
     log = anyone("logs", "db").stdout
     assert "not properly shut down" not in log
     anyone("down", "-v", timeout=120)
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvrange"], indirect=True)
+def test_ready_by_their_own_protocols(anyone: runner.Devenv, project: projects.Project) -> None:
+    """No program of the image is run to find out: Postgres is even one of another service's dependencies."""
+    lines = []
+    ready = {"pg_isready": "postgres", "redis-cli": "redis", "curl": "http://:80/"}
+    for line in SPEC.splitlines():
+        found = next((word for name, word in ready.items() if "healthcheck" in line and name in line), None)
+        lines.append(f"        ready: '{found}'" if found else line)
+    project.write("\n".join(lines))
+    said = anyone("up", "-d", "--wait", timeout=200).stderr
+    assert "real-db-1  Healthy" in said
+    assert {row["Health"] for row in anyone.ps().values()} == {"healthy"}
+    assert sql(anyone, "select 1") == "1"
+    # Being asked is nothing that a server should have to complain of.
+    assert "FATAL" not in anyone("logs", "cache").stdout
+    anyone("down", "-v", timeout=120)

@@ -37,14 +37,12 @@ def tell(config: probe.Config, answer: Answer, *, limit: float, **given: Any) ->
     time = Time(limit)
     seen: list[dict[str, Any]] = []
 
-    async def run(container_id: str, argv: list[str], timeout: float) -> tuple[int | None, bytes]:
-        assert container_id == "c"
-        assert argv == ["check"]
+    async def attempt(timeout: float) -> tuple[int | None, bytes]:
         assert timeout == config.timeout
         return answer(time.now)
 
     with pytest.raises(_Over):
-        asyncio.run(prober.watch(config, container_id="c", run=run, changed=seen.append, clock=time.clock(), **given))
+        asyncio.run(prober.watch(config, attempt=attempt, changed=seen.append, clock=time.clock(), **given))
     return seen
 
 
@@ -86,10 +84,10 @@ def test_a_new_supervisor_goes_on() -> None:
 
 
 def test_no_check() -> None:
-    async def run(_id: str, _argv: list[str], _timeout: float) -> tuple[int | None, bytes]:
+    async def attempt(_timeout: float) -> tuple[int | None, bytes]:
         raise AssertionError
 
-    asyncio.run(prober.watch(None, container_id="c", run=run, changed=lambda _health: None))
+    asyncio.run(prober.watch(None, attempt=attempt, changed=lambda _health: None))
 
 
 def test_cancelling_reaches_the_probe() -> None:
@@ -98,7 +96,7 @@ def test_cancelling_reaches_the_probe() -> None:
     async def story() -> None:
         running = asyncio.Event()
 
-        async def run(_id: str, _argv: list[str], _timeout: float) -> tuple[int | None, bytes]:
+        async def attempt(_timeout: float) -> tuple[int | None, bytes]:
             running.set()
             try:
                 await asyncio.Event().wait()
@@ -113,8 +111,7 @@ def test_cancelling_reaches_the_probe() -> None:
         task = asyncio.ensure_future(
             prober.watch(
                 probe.Config(argv=("check",)),
-                container_id="c",
-                run=run,
+                attempt=attempt,
                 changed=lambda _health: told.append("changed"),
                 clock=prober.Clock(sleep=now),
             )
@@ -126,3 +123,28 @@ def test_cancelling_reaches_the_probe() -> None:
 
     asyncio.run(story())
     assert told == ["cancelled"]
+
+
+def test_a_soft_check_ends_with_the_first_success() -> None:
+    config = probe.Config(soft=True)
+    time = Time(100.0)
+    seen: list[dict[str, Any]] = []
+
+    async def attempt(_timeout: float) -> tuple[int | None, bytes]:
+        return (0 if time.now > 1.0 else 1), b"nothing listens"
+
+    asyncio.run(prober.watch(config, attempt=attempt, changed=seen.append, clock=time.clock()))
+    assert [(health["status"], health["soft"]) for health in seen] == [("starting", True), ("healthy", True)]
+    assert time.now < 1.1
+
+
+def test_a_soft_check_gives_up_without_making_anything_unhealthy() -> None:
+    time = Time(100.0)
+    seen: list[dict[str, Any]] = []
+
+    async def attempt(_timeout: float) -> tuple[int | None, bytes]:
+        return 1, b"nothing listens"
+
+    asyncio.run(prober.watch(probe.Config(soft=True), attempt=attempt, changed=seen.append, clock=time.clock()))
+    assert [health["status"] for health in seen] == ["starting", "none"]
+    assert probe.SOFT_PATIENCE < time.now < probe.SOFT_PATIENCE + 1.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devenv.image import config as image_config
-from devenv.reconcile import convert
+from devenv.reconcile import convert, convert_health
 
 
 def image(**config: Any) -> image_config.ImageConfig:
@@ -43,11 +43,11 @@ def test_what_runs(config: dict[str, Any], service: dict[str, Any], args: tuple[
 
 def test_a_health_check_by_the_images_own_shell() -> None:
     given = image(Shell=["/bin/bash", "-ec"], Healthcheck={"Test": ["CMD-SHELL", "a && b"], "Retries": 2})
-    assert convert.healthcheck({}, given) == {"test": ["CMD", "/bin/bash", "-ec", "a && b"], "retries": 2}
+    assert convert_health.healthcheck({}, given) == {"test": ["CMD", "/bin/bash", "-ec", "a && b"], "retries": 2}
     plain = image(Healthcheck={"Test": ["CMD-SHELL", "a"]})
-    assert convert.healthcheck({}, plain) == {"test": ["CMD-SHELL", "a"]}
-    assert convert.healthcheck({"healthcheck": {"retries": 5}}, given)["retries"] == 5  # type: ignore[index]
-    assert convert.healthcheck({}, image(Healthcheck={"Test": ["NONE"]})) is None
+    assert convert_health.healthcheck({}, plain) == {"test": ["CMD-SHELL", "a"]}
+    assert convert_health.healthcheck({"healthcheck": {"retries": 5}}, given)["retries"] == 5  # type: ignore[index]
+    assert convert_health.healthcheck({}, image(Healthcheck={"Test": ["NONE"]})) is None
 
 
 def test_what_is_exposed_by_either() -> None:
