@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -22,8 +21,6 @@ ID_LIMIT = 2**32 - 2  # chown(2) takes 2**32 - 1 for "leave it"
 FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 
 _XATTR = b"SCHILY.xattr."
-# name, mode, uid, gid, size, mtime, link, magic, prefix: tar(5)
-_FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 9x 100s 6s 82x 155s 12x")
 _KINDS = frozenset({FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO, b"\0", b"7"})  # 7 is for a file on tape
 _REFUSED = {b"S": "a sparse file", b"M": "a part of a multi-volume archive", b"D": "an incremental dump's folder"}
 
@@ -51,44 +48,49 @@ class Source:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._view = memoryview(b"")
+        self._chunk = b""
+        self._at = 0  # what comes before is read
 
     def read(self, size: int) -> bytes:
         """``size`` bytes, or fewer at the end."""
-        if len(self._view) >= size:
-            data = bytes(self._view[:size])
-            self._view = self._view[size:]
+        end = self._at + size
+        if end <= len(self._chunk):
+            data = self._chunk[self._at : end]
+            self._at = end
             return data
         parts: list[bytes] = []
         while size and self._more():
-            part = self._view[:size]
-            parts.append(bytes(part))
+            part = self._chunk[self._at : self._at + size]
+            parts.append(part)
             size -= len(part)
-            self._view = self._view[len(part) :]
+            self._at += len(part)
         return b"".join(parts)
 
     def pass_on(self, size: int, write: Callable[[memoryview], int]) -> None:
         while size:
             if not self._more():
                 raise TarError("it ends in the middle of a file")
-            done = write(self._view[:size])
-            self._view = self._view[done:]
+            done = write(memoryview(self._chunk)[self._at : self._at + size])
+            self._at += done
             size -= done
 
     def skip(self, size: int) -> None:
-        self.pass_on(size, len)
+        if self._at + size <= len(self._chunk):
+            self._at += size
+        else:
+            self.pass_on(size, len)
 
     def rest(self) -> Iterator[memoryview]:
         while self._more():
-            yield self._view
-            self._view = memoryview(b"")
+            yield memoryview(self._chunk)[self._at :]
+            self._at = len(self._chunk)
 
     def _more(self) -> bool:
-        while not len(self._view):
+        while self._at == len(self._chunk):
             chunk = next(self._chunks, None)
             if chunk is None:
                 return False
-            self._view = memoryview(chunk)
+            self._chunk, self._at = chunk, 0
         return True
 
 
@@ -131,6 +133,7 @@ class Reader:
         self._source = source
         self._left = 0  # content of the current entry not read yet
         self._padding = 0
+        self._headers = _Headers()
 
     def __iter__(self) -> Iterator[Entry]:
         while True:
@@ -161,7 +164,7 @@ class Reader:
                     raise TarError("it ends after an extended header")
                 self._end()
                 return None
-            _check(header)
+            self._headers.check(header)
             kind = header[156:157]
             if kind in b"xgLK":
                 size = _number(header[124:136], "size")
@@ -182,7 +185,7 @@ class Reader:
             if kind == b"V":  # the archive's label
                 extended = False
                 continue
-            entry = _entry(header, kind, pax, long_name, long_link)
+            entry = self._headers.entry(header, kind, pax, long_name, long_link)
             self._left = entry.size
             self._padding = -entry.size % BLOCK
             return entry
@@ -194,15 +197,98 @@ class Reader:
                 raise TarError("there is data behind its end")
 
 
-def _check(header: bytes) -> None:
+class _Headers:
+    """Reads headers. Most of one is as in the one before it, and is not read again: its kind and all that follows, its
+    owner with the mode, its time."""
+
+    def __init__(self) -> None:
+        self._tail = b""  # from the kind on
+        self._tail_sum = 0
+        self._link = self._prefix = b""
+        self._owner_fields = self._time_field = b""
+        self._owner = (0, 0, 0)
+        self._time = 0
+
+    def check(self, header: bytes) -> None:
+        """Its checksum. To be called before ``entry``."""
+        tail = header[156:]
+        if tail != self._tail:
+            self._tail = tail
+            self._tail_sum = _sum(tail[:178]) + _sum(tail[178:]) + 8 * 0x20
+            self._link = tail[1:101].partition(b"\0")[0]
+            self._prefix = tail[189:344].partition(b"\0")[0] if tail[101:107] == b"ustar\0" else b""
+        total = _sum(header[:148]) + self._tail_sum
+        field = header[148:156]
+        if field != b"%06o\0 " % total and _number(field, "checksum") != total:
+            raise TarError("a header has a wrong checksum")
+
+    def entry(
+        self, header: bytes, kind: bytes, pax: dict[bytes, bytes], long_name: bytes | None, long_link: bytes | None
+    ) -> Entry:
+        if kind not in _KINDS:
+            raise TarError(_REFUSED.get(kind) or f"an entry of the unknown type {kind!r}")
+        name = header[:100].partition(b"\0")[0]
+        if self._prefix:
+            name = self._prefix + b"/" + name
+        link = self._link
+        if long_name or long_link or pax:
+            name = _path(pax.get(b"path") or long_name or name)
+            link = _path(pax.get(b"linkpath") or long_link or link)
+        if kind in {b"\0", b"7"}:
+            kind = FILE
+        size = 0
+        if kind == FILE:  # whatever the header says, nothing follows the others
+            size = _pax_number(pax, b"size", header[124:136])
+            if not 0 <= size < 2**63:
+                raise TarError(f"the size {size} is out of range")
+            if name.endswith(b"/"):  # how the first tar wrote folders
+                kind = FOLDER
+                if size:
+                    raise TarError("a folder with content")
+        mode, uid, gid = self._mode_and_owner(header[100:124], pax)
+        return Entry(
+            name,
+            kind,
+            mode,
+            uid,
+            gid,
+            size,
+            self._mtime(header[136:148], pax),
+            link,
+            _device(header, 329) if kind in b"34" else 0,
+            _device(header, 337) if kind in b"34" else 0,
+            {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)} if pax else {},
+        )
+
+    def _mode_and_owner(self, fields: bytes, pax: dict[bytes, bytes]) -> tuple[int, int, int]:
+        if pax:
+            return _mode_and_owner(fields, pax)
+        if fields != self._owner_fields:
+            self._owner = _mode_and_owner(fields, pax)
+            self._owner_fields = fields
+        return self._owner
+
+    def _mtime(self, field: bytes, pax: dict[bytes, bytes]) -> int:
+        if pax:
+            return _time(pax.get(b"mtime"), field)
+        if field != self._time_field:
+            self._time = _time(None, field)
+            self._time_field = field
+        return self._time
+
+
+def _sum(data: bytes) -> int:
     # The lower half of Adler-32 is one more than the sum of the bytes, as long as that stays below 65521: ten times
     # faster than ``sum``.
-    total = 8 * 0x20 - 3
-    for part in (header[:148], header[156:334], header[334:]):
-        total += zlib.adler32(part) & 0xFFFF
-    field = header[148:156]
-    if field != b"%06o\0 " % total and _number(field, "checksum") != total:
-        raise TarError("a header has a wrong checksum")
+    return (zlib.adler32(data) & 0xFFFF) - 1
+
+
+def _mode_and_owner(fields: bytes, pax: dict[bytes, bytes]) -> tuple[int, int, int]:
+    return (
+        _number(fields[:8], "mode") & 0o7777,
+        _identity(_pax_number(pax, b"uid", fields[8:16]), "user id"),
+        _identity(_pax_number(pax, b"gid", fields[16:24]), "group id"),
+    )
 
 
 @functools.lru_cache(4096)
@@ -238,45 +324,6 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise TarError("a sparse file")
         yield key, value
         position = end
-
-
-def _entry(
-    header: bytes, kind: bytes, pax: dict[bytes, bytes], long_name: bytes | None, long_link: bytes | None
-) -> Entry:
-    if kind not in _KINDS:
-        raise TarError(_REFUSED.get(kind) or f"an entry of the unknown type {kind!r}")
-    name, mode, uid, gid, size_field, mtime, link, magic, prefix = _FIELDS.unpack(header)
-    name = name.partition(b"\0")[0]
-    if magic == b"ustar\0" and prefix[0]:
-        name = prefix.partition(b"\0")[0] + b"/" + name
-    link = link.partition(b"\0")[0]
-    if long_name or long_link or pax:
-        name = _path(pax.get(b"path") or long_name or name)
-        link = _path(pax.get(b"linkpath") or long_link or link)
-    if kind in {b"\0", b"7"}:
-        kind = FILE
-    size = 0
-    if kind == FILE:  # whatever the header says, nothing follows the others
-        size = _pax_number(pax, b"size", size_field)
-        if not 0 <= size < 2**63:
-            raise TarError(f"the size {size} is out of range")
-        if name.endswith(b"/"):  # how the first tar wrote folders
-            kind = FOLDER
-            if size:
-                raise TarError("a folder with content")
-    return Entry(
-        name,
-        kind,
-        _number(mode, "mode") & 0o7777,
-        _identity(_pax_number(pax, b"uid", uid), "user id"),
-        _identity(_pax_number(pax, b"gid", gid), "group id"),
-        size,
-        _time(pax.get(b"mtime"), mtime),
-        link,
-        _device(header, 329) if kind in b"34" else 0,
-        _device(header, 337) if kind in b"34" else 0,
-        {key[len(_XATTR) :]: value for key, value in pax.items() if key.startswith(_XATTR)} if pax else {},
-    )
 
 
 def _path(name: bytes) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import functools
 import os
 import stat
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ LINK_LIMIT = 40  # MAXSYMLINKS
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_NAME = frozenset({b"", b".", b".."})
 
 Parts = tuple[bytes, ...]
 
@@ -54,7 +57,9 @@ class Unpacker:
         self._root = _Folder(os.open(root, _FOLDER & ~os.O_PATH | os.O_RDONLY), ())
         self._owner = (os.geteuid(), os.getegid())
         self._opened: dict[bytes, _Folder] = {}  # by path as written
-        self._last: tuple[Parts | None, _Folder] = (None, self._root)  # what most entries ask for again
+        self._last: tuple[bytes | None, _Folder] = (None, self._root)  # as written: most entries ask for it again
+        self._as_created: set[int] = set()  # modes that a new file has without a further word
+        self._inherits = False  # a folder of the layer has an ACL for what is made in it
         self._whiteouts: set[Parts] = set()
         self._opaque_folders: set[Parts] = set()
         self._times: dict[Parts, int] = {}  # of folders: set last, since filling one changes it
@@ -95,16 +100,20 @@ class Unpacker:
     def _apply(self, entry: tar.Entry, reader: tar.Reader) -> None:
         if len(self._opened) >= OPENED_LIMIT:
             self._forget()
+        parent, _, name = entry.name.rpartition(b"/")
+        if parent == self._last[0] and name not in _NO_NAME and WHITEOUT not in name:
+            _MAKERS[entry.kind](self, self._last[1], name, entry, reader)
+            return
         parts = _split(entry.name)
         if not parts:
             self._top(entry)
             return
         if WHITEOUT in entry.name and self._hides(parts, entry):
             return
-        parents = parts[:-1]
-        if parents != self._last[0]:
-            self._last = parents, self._folder(parents)
-        _MAKERS[entry.kind](self, self._last[1], parts[-1], entry, reader)
+        folder = self._folder(parts[:-1])
+        # Not of `a/b/`, nor of what has whiteouts in its path, which are told apart above.
+        self._last = parent if name == parts[-1] and WHITEOUT not in parent else None, folder
+        _MAKERS[entry.kind](self, folder, parts[-1], entry, reader)
 
     def _hides(self, parts: Parts, entry: tar.Entry) -> bool:
         """Whether the entry says what is hidden, rather than being something itself."""
@@ -142,15 +151,15 @@ class Unpacker:
         self._times[()] = entry.mtime_ns
 
     def _make_file(self, folder: _Folder, name: bytes, entry: tar.Entry, reader: tar.Reader) -> None:
+        mode = entry.mode
         try:
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder.fd)
+            fd = os.open(name, _NEW_FILE, mode & 0o777, dir_fd=folder.fd)
         except FileExistsError:
             self._clear(folder, name)
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=folder.fd)
+            fd = os.open(name, _NEW_FILE, mode & 0o777, dir_fd=folder.fd)
         try:
             if entry.size:
-                reader.copy(lambda view: os.write(fd, view))
-            mode = entry.mode
+                reader.copy(functools.partial(os.write, fd))
             if (entry.uid, entry.gid) != self._owner:
                 try:
                     os.fchown(fd, entry.uid, entry.gid)
@@ -159,11 +168,18 @@ class Unpacker:
                     mode &= 0o1777  # a setuid file must not be somebody else's
             if entry.xattrs:
                 self._set_xattrs(fd, entry)
-            # After chown(2), which drops the setuid bits.
-            os.fchmod(fd, mode)
+            if entry.xattrs or mode not in self._as_created:
+                self._set_mode(fd, mode, alone=not entry.xattrs)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
+
+    def _set_mode(self, fd: int, mode: int, *, alone: bool) -> None:
+        if alone and mode <= 0o777 and not self._inherits and stat.S_IMODE(os.fstat(fd).st_mode) == mode:
+            self._as_created.add(mode)  # neither umask(2) nor an ACL takes anything from it
+            return
+        # After chown(2), which drops the setuid bits.
+        os.fchmod(fd, mode)
 
     def _make_folder(self, folder: _Folder, name: bytes, entry: tar.Entry, _: tar.Reader) -> None:
         parts = (*folder.parts, name)
@@ -442,6 +458,9 @@ class Unpacker:
         for name, value in entry.xattrs.items():
             if not _is_kept(name):
                 continue
+            if name == b"system.posix_acl_default":
+                self._inherits = True
+                self._as_created.clear()
             try:
                 if isinstance(target, int):
                     os.setxattr(target, name, value)

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from devenv.image import layer, unpack
+from devenv.image import layer, tar, unpack
 from tests import ocilayout
 from tests.ocilayout import file, folder, hardlink, link, node
 from tests.unit.image import unpacking
@@ -224,3 +224,84 @@ def test_twenty_thousand_files_and_deep_folders(tmp_path: pathlib.Path) -> None:
     given = {f"{number % 300}/{number}": "x" for number in range(5000)}
     unpacking.apply(tmp_path / "r", {**given, deep: "deep"})
     assert sum(len(files) for _, _, files in os.walk(tmp_path / "r")) == 5001
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
+def test_modes_are_those_of_the_entries_whatever_the_umask(tmp_path: pathlib.Path, umask: int) -> None:
+    modes = [0o644, 0o644, 0o600, 0o777, 0o777, 0, 0, 0o4755, 0o4755, 0o2755, 0o1644, 0o444]
+    before = os.umask(umask)
+    try:
+        unpacking.apply(tmp_path / "r", {f"{n}": file("x", mode=mode, **ME) for n, mode in enumerate(modes)})
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / f"r/{n}").stat().st_mode) for n in range(len(modes))] == modes
+
+
+def test_modes_where_a_folder_passes_its_acl_on(tmp_path: pathlib.Path) -> None:
+    # Version 2: u::rwx, g::r-x, o::---; acl(5) as the kernel keeps it.
+    acl = b"\x02\0\0\0" + b"".join(
+        tag.to_bytes(2, "little") + perm.to_bytes(2, "little") + b"\xff" * 4 for tag, perm in ((1, 7), (4, 5), (32, 0))
+    )
+    before = os.umask(0)
+    try:
+        made = unpacking.apply(
+            tmp_path / "r",
+            {
+                "a": file(mode=0o666, **ME),
+                "d": folder(xattrs={"system.posix_acl_default": acl}, **ME),
+                "d/a": file(mode=0o666, **ME),
+                "d/b": file(mode=0o666, **ME),
+            },
+        )
+    finally:
+        os.umask(before)
+    if made.notes:
+        pytest.skip(f"no ACLs here: {dict(made.notes)}")
+    for name in ("a", "d/a", "d/b"):
+        assert stat.S_IMODE((tmp_path / "r" / name).stat().st_mode) == 0o666
+
+
+def test_what_headers_have_in_common_is_not_taken_for_more(tmp_path: pathlib.Path) -> None:
+    unpacking.apply(
+        tmp_path / "r",
+        {
+            "d/a": file("1", mode=0o640, mtime=1000, **ME),
+            "d/b": file("2", mode=0o600, mtime=1000, **ME),
+            "d/c": file("3", mode=0o600, mtime=2000.5, **ME),
+            "d/e": file("4", mode=0o600, mtime=1000, **ME),
+            "d/l": link("a", **ME),
+            "d/m": link("b", **ME),
+            "e/l": link("b", **ME),
+            "e/a": file("5", **ME),
+            "d/./f": file("6", **ME),
+        },
+    )
+    assert unpacking.listing(tmp_path / "r") == {
+        "d": "folder", "d/a": "1", "d/b": "2", "d/c": "3", "d/e": "4", "d/f": "6", "d/l": "-> a", "d/m": "-> b",
+        "e": "folder", "e/a": "5", "e/l": "-> b",
+    }  # fmt: skip
+    found = [(tmp_path / "r/d" / name).stat() for name in "abce"]
+    assert [stat.S_IMODE(each.st_mode) for each in found] == [0o640, 0o600, 0o600, 0o600]
+    assert [each.st_mtime for each in found] == [1000, 1000, 2000.5, 1000]
+
+
+@pytest.mark.parametrize("name", ["d/../f", "d/..", "d/.wh..", "d/.wh..wh.x/f"])
+def test_a_name_in_a_folder_that_is_open_is_checked_like_any(tmp_path: pathlib.Path, name: str) -> None:
+    given = {"d": folder(**ME), "d/a": file(**ME), name: file("x", **ME)}
+    if ".wh..wh." in name:
+        unpacking.apply(tmp_path / "r", given)
+        assert unpacking.listing(tmp_path / "r") == {"d": "folder", "d/a": ""}
+        return
+    with pytest.raises(unpack.UnpackError):
+        unpacking.apply(tmp_path / "r", given)
+
+
+@pytest.mark.parametrize("offset", [0, 100, 108, 116, 124, 136, 148, 156, 157, 257, 265, 329, 345])
+def test_a_broken_header_is_found_after_a_good_one_of_the_kind(offset: int) -> None:
+    good = ocilayout.header(b"a")
+    bad = bytearray(ocilayout.header(b"b"))
+    bad[offset] ^= 1
+    reader = iter(tar.Reader(tar.Source(iter([good + bytes(bad)]))))
+    assert next(reader).name == b"a"
+    with pytest.raises(tar.TarError):
+        next(reader)
