@@ -39,6 +39,12 @@ class Instruction:
     place: Place
     text: str  # as written, with its continuations joined: for history and progress
     flags: tuple[Flag, ...] = ()
+    comments: tuple[str, ...] = ()  # directly above, without the #
+
+    @property
+    def keyword(self) -> str:
+        """As written, in whatever case."""
+        return self.text.split(maxsplit=1)[0]
 
 
 class Pair(NamedTuple):
@@ -48,15 +54,31 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Instruction):
-    """RUN, CMD, ENTRYPOINT: ``words`` of the exec form, else ``shell``, the line as a shell will read it."""
+    """RUN, CMD, ENTRYPOINT: ``words`` of the exec form, else ``shell``, the line; a shell is given the ``script``."""
 
     words: tuple[str, ...] | None = None
     shell: str = ""
     heredocs: tuple[Heredoc, ...] = ()
+    document: bool = False  # the line is one `<<EOF` and nothing else
+
+    @property
+    def program(self) -> Heredoc | None:
+        """A document that names its interpreter: a file to be run, not a script for the shell."""
+        return self.heredocs[0] if self.document and self.heredocs[0].content.startswith("#!") else None
+
+    @property
+    def script(self) -> str:
+        """With the heredocs behind it, which the shell is to take from there."""
+        if self.document:
+            return self.heredocs[0].content
+        return "\n".join([self.shell, *(f"{each.content}{each.name}" for each in self.heredocs)])
 
 
 class Mount(NamedTuple):
-    """``--mount=type=…``: its fields as written, names in lower case; a field without a value has ""."""
+    """``--mount=type=…``: values as written, names the longest (``source`` for ``src``); ``ro`` alone has "true".
+
+    ``mounts.settle`` says what they come to.
+    """
 
     kind: str  # bind, cache, tmpfs, secret, ssh
     fields: tuple[tuple[str, str], ...]
@@ -114,11 +136,13 @@ class Arg(Instruction):
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Env(Instruction):
     pairs: tuple[Pair, ...]
+    legacy: bool = False  # `NAME VALUE`, without `=`
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Instruction):
     pairs: tuple[Pair, ...]
+    legacy: bool = False  # `NAME VALUE`, without `=`
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +195,10 @@ class Maintainer(Instruction):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Onbuild(Instruction):
-    """``trigger`` has been read like any other, so what is wrong shows now; the image keeps its text."""
+    """``trigger`` has been read like any other, so what is wrong shows now; the image keeps the ``expression``."""
 
     trigger: Instruction
+    expression: str  # its text, with its heredocs
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
