@@ -21,15 +21,18 @@ from devenv.network import types
 
 
 class Match(NamedTuple):
-    key: str  # iifname, oifname, saddr, ct
+    key: str  # iifname, oifname, saddr, daddr, dport, ct
     value: str
     negated: bool = False
 
     def text(self) -> str:
         sign = "!= " if self.negated else ""
-        if self.key == "saddr":
+        if self.key in ("saddr", "daddr"):
             family = "ip6" if ":" in self.value else "ip"
-            return f"{family} saddr {sign}{self.value}"
+            return f"{family} {self.key} {sign}{self.value}"
+        if self.key == "dport":
+            protocol, _, port = self.value.partition(":")
+            return f"{protocol} dport {sign}{port}"
         if self.key == "ct":
             return f"ct state {sign}{self.value}"
         return f'{self.key} {sign}"{self.value}"'
@@ -38,7 +41,7 @@ class Match(NamedTuple):
 class Rule(NamedTuple):
     chain: str
     matches: tuple[Match, ...]
-    verdict: str  # accept, drop, masquerade
+    verdict: str  # accept, drop, masquerade, dnat ip to ADDRESS:PORT
 
     def text(self) -> str:
         return " ".join([*(match.text() for match in self.matches), self.verdict])
@@ -68,6 +71,8 @@ class Table(NamedTuple):
 
 
 FORWARD = Chain("forward", "filter", "forward", 0)
+# Where destinations are translated: before anything else of that kind is asked, and after connections are tracked.
+OUTPUT = Chain("output", "nat", "output", -100)
 POSTROUTING = Chain("postrouting", "nat", "postrouting", 100)
 ANSWERS = Match("ct", "established,related")
 
@@ -104,3 +109,16 @@ def _open(network: types.Network) -> list[Rule]:
         source = Match("saddr", str(ipaddress.ip_network(subnet.subnet)))
         rules.append(Rule("postrouting", (source, elsewhere), "masquerade"))
     return rules
+
+
+def names_table(address: str, port: int, listening: int) -> Table:
+    """In a container: what goes to ``port`` of one of its local addresses reaches who listens on another port."""
+    rules = [
+        Rule(
+            "output",
+            (Match("daddr", address), Match("dport", f"{protocol}:{port}")),
+            f"dnat ip to {address}:{listening}",
+        )
+        for protocol in ("udp", "tcp")
+    ]
+    return Table("devenv_names", (OUTPUT,), tuple(rules))

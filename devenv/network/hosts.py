@@ -1,20 +1,18 @@
-"""Names of a project's containers, by each container's own ``/etc/hosts``.
+"""A container's ``/etc/hosts``: its own names, and those that the spec gives by address.
 
-    127.0.0.1   localhost                   always
-    172.18.0.2  3f2a…  web                  itself: its hostname
-    10.0.0.7    db.example                  extra_hosts, links
-    172.18.0.3  shop-db-1 db database       everyone it shares a network with: container name, service, aliases
+    127.0.0.1   localhost                            always
+    172.18.0.2  3f2a…                                itself: its hostname
+    10.0.0.7    db.example                           extra_hosts
+    172.18.0.1  host.docker.internal                 where the host can be reached
 
-Pure rendering and one writer. A file is rewritten in place, because it is bind-mounted: a renamed one would never be
-seen inside. All replicas of a service are listed, each container beginning with another one, so that clients spread.
-Until there is a name server, this is all: it needs no process, so names keep resolving when every engine is dead.
+The others' names are the name server's (``names``, ``nameserver``). Pure rendering and one writer: a file is rewritten
+in place, because it is bind-mounted, and a renamed one would never be seen inside.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 LOCAL = (
@@ -29,46 +27,35 @@ HOST_GATEWAY = "host-gateway"
 HOST_NAME = "host.docker.internal"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """A container in one network: its addresses there, and what the others there call it."""
-
-    addresses: tuple[str, ...]
-    names: tuple[str, ...]  # container name, service, aliases
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One container, as far as names go."""
+    """One container, as far as its own names go."""
 
-    id: str
-    path: str  # its hosts file, on the host; empty for one that has none of its own to write
     hostname: str
     domainname: str = ""
-    service: str = ""
-    places: Mapping[str, Place] = dataclasses.field(default_factory=dict)  # by network
-    running: bool = True  # the others resolve it only then
+    addresses: tuple[str, ...] = ()
     extra_hosts: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # name -> addresses
-    links: Mapping[str, str] = dataclasses.field(default_factory=dict)  # alias -> service, for this one's eyes only
     host_gateway: str = ""  # what `host-gateway` stands for; empty when the host can't be reached
 
 
-def render(host: Host, others: Iterable[Host]) -> str:
-    """The content of ``host``'s hosts file; ``others`` may hold ``host`` itself."""
+def given(host: Host) -> dict[str, tuple[str, ...]]:
+    """The names that the spec gives, and the host's own; one without an address is left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, addresses in host.extra_hosts.items():
+        actual = [host.host_gateway if address == HOST_GATEWAY else address for address in addresses]
+        found[name] = tuple(address for address in actual if address)
+    if host.host_gateway:
+        found.setdefault(HOST_NAME, (host.host_gateway,))
+    return {name: addresses for name, addresses in found.items() if addresses}
+
+
+def render(host: Host) -> str:
+    """The content of ``host``'s hosts file."""
     lines = [_line(address, names) for address, names in LOCAL]
     own = tuple(dict.fromkeys(name for name in (_qualified(host), host.hostname) if name))
-    mine = [address for place in host.places.values() for address in place.addresses]
     # Without a network it still has to resolve its own name (sudo and many servers do): 127.0.1.1 as Debian has it.
-    lines += [_line(address, own) for address in mine or ["127.0.1.1"] if own]
-    for name, addresses in host.extra_hosts.items():
-        for address in addresses:
-            actual = host.host_gateway if address == HOST_GATEWAY else address
-            if actual:
-                lines.append(_line(actual, (name,)))
-    if host.host_gateway and HOST_NAME not in host.extra_hosts:
-        lines.append(_line(host.host_gateway, (HOST_NAME,)))
-    for address, names in _peers(host, others):
-        lines.append(_line(address, names))
+    lines += [_line(address, own) for address in host.addresses or ["127.0.1.1"] if own]
+    lines += [_line(address, [name]) for name, addresses in given(host).items() for address in addresses]
     return "".join(lines)
 
 
@@ -78,24 +65,6 @@ def _line(address: str, names: Iterable[str]) -> str:
 
 def _qualified(host: Host) -> str:
     return f"{host.hostname}.{host.domainname}" if host.domainname else ""
-
-
-def _peers(host: Host, others: Iterable[Host]) -> list[tuple[str, tuple[str, ...]]]:
-    """Address and names of every running container in a network of the host's, itself included."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for other in sorted(others, key=lambda item: item.id):
-        if not (other.running or other.id == host.id):
-            continue
-        linked = tuple(alias for alias, service in host.links.items() if service == other.service)
-        for network in sorted(host.places):
-            place = other.places.get(network)
-            if place is not None:
-                names = tuple(dict.fromkeys((*place.names, *linked)))
-                found += [(address, names) for address in place.addresses if names]
-    if not found:
-        return found
-    start = zlib.crc32(host.id.encode()) % len(found)
-    return found[start:] + found[:start]
 
 
 def write(path: str, content: str) -> bool:
@@ -118,17 +87,3 @@ def write(path: str, content: str) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def update(hosts: Iterable[Host]) -> int:
-    """Rewrite the hosts file of every container that has one; how many changed. Called at each start and stop."""
-    every = list(hosts)
-    changed = 0
-    for host in every:
-        if host.path:
-            try:
-                changed += write(host.path, render(host, every))
-            except FileNotFoundError:
-                # Its folder went while we looked: it was removed.
-                continue
-    return changed

@@ -143,17 +143,16 @@ class NetworkManager:
                     left = {key: value for key, value in network.allocations.items() if key != container_id}
                     store.save(self._paths, dataclasses.replace(network, allocations=left))
 
-    def nameservers(self) -> tuple[str, ...]:
-        """Resolvers that containers should use in place of the host's; empty for the host's own."""
-        if not self._rootless:
-            return ()
-        self._prepare()
-        return (self._holder.outbound.dns,) if self._holder and self._holder.outbound.dns else ()
+    def gateway(self, names: Iterable[str]) -> str:
+        """What ``host-gateway`` stands for in these networks: an address of the host's; empty if none is reached."""
+        if self._rootless:
+            return ""
+        found = (self._find(name) for name in sorted(names))
+        return next((network.gateways[0] for network in found if not network.internal and network.gateways), "")
 
-    def gateway(self) -> str:
-        """What ``host-gateway`` stands for: an address of the host that containers can reach; or empty."""
-        networks = [network for network in self.list() if not network.internal]
-        return networks[0].gateways[0] if networks and not self._rootless else ""
+    def leads_outside(self, names: Iterable[str]) -> bool:
+        """Whether one of these networks does."""
+        return any(not self._find(name).internal for name in names)
 
     def reaches_host(self) -> bool:
         """Whether containers can have an address of the host at all."""
@@ -219,6 +218,7 @@ class NetworkManager:
         """Hold an address on every network, all or none; the networks, with the container's allocation in each."""
         with store.locked(self._paths):
             networks: dict[str, types.Network] = {}
+            changed: list[str] = []
             for spec in specs:
                 network = self._find(spec.network)
                 allocation = ipam.allocate(network, container_id, spec)
@@ -227,8 +227,10 @@ class NetworkManager:
                     allocation = allocation._replace(interface=veth)
                 allocations = {**network.allocations, container_id: allocation}
                 networks[spec.network] = dataclasses.replace(network, allocations=allocations)
-            for network in networks.values():
-                store.save(self._paths, network)
+                if network.allocations.get(container_id) != allocation:
+                    changed.append(spec.network)
+            for name in changed:
+                store.save(self._paths, networks[name])
         return networks
 
     def _find(self, name: str) -> types.Network:

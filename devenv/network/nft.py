@@ -25,12 +25,16 @@ NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_
 NFPROTO_UNSPEC, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 1, 2, 10
 NLA_F_NESTED = 0x8000
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
-NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO = 6, 7, 15
+NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO, NFT_META_L4PROTO = 6, 7, 15, 16
 NFT_CMP_EQ, NFT_CMP_NEQ = 0, 1
-NFT_REG_VERDICT, NFT_REG_1 = 0, 1
-NFT_PAYLOAD_NETWORK_HEADER = 1
+NFT_REG_VERDICT, NFT_REG_1, NFT_REG_2 = 0, 1, 2
+NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER = 1, 2
+NFT_NAT_DNAT = 1
+# Where an address is in the header of an IPv4 and of an IPv6 packet.
+OFFSETS = {("saddr", 4): 12, ("daddr", 4): 16, ("saddr", 6): 8, ("daddr", 6): 24}
 # Bit 1 + the state's number in enum ip_conntrack_info.
 STATES = {"established": 1 << 1, "related": 1 << 2}
+PROTOCOLS = {"tcp": 6, "udp": 17}
 VERDICTS = {"drop": 0, "accept": 1}
 
 
@@ -77,9 +81,19 @@ def _match(match: firewall.Match) -> bytes:
         mask = sum(STATES[name] for name in match.value.split(","))
         load = _expression("ct", _be32(1, NFT_REG_1), _be32(2, 0))
         return load + _mask(struct.pack("=I", mask)) + _compare(bytes(4), negated=not match.negated)
-    if match.key == "saddr":
+    if match.key == "dport":
+        protocol, _, port = match.value.partition(":")
+        where = (_be32(2, NFT_PAYLOAD_TRANSPORT_HEADER), _be32(3, 2), _be32(4, 2))
+        return b"".join(
+            (
+                _meta(NFT_META_L4PROTO) + _compare(bytes((PROTOCOLS[protocol],))),
+                _expression("payload", _be32(1, NFT_REG_1), *where),
+                _compare(struct.pack(">H", int(port)), negated=match.negated),
+            )
+        )
+    if match.key in ("saddr", "daddr"):
         net = ipaddress.ip_network(match.value)
-        family, offset = (NFPROTO_IPV4, 12) if net.version == 4 else (NFPROTO_IPV6, 8)
+        family, offset = NFPROTO_IPV4 if net.version == 4 else NFPROTO_IPV6, OFFSETS[match.key, net.version]
         where = (_be32(2, NFT_PAYLOAD_NETWORK_HEADER), _be32(3, offset), _be32(4, net.max_prefixlen // 8))
         return b"".join(
             (
@@ -92,9 +106,18 @@ def _match(match: firewall.Match) -> bytes:
     raise ValueError(match.key)
 
 
+def _load(register: int, value: bytes) -> bytes:
+    return _expression("immediate", _be32(1, register), _nest(2, _attr(1, value)))
+
+
 def _verdict(verdict: str) -> bytes:
     if verdict == "masquerade":
         return _expression("masq")
+    if verdict.startswith("dnat ip to "):
+        address, _, port = verdict.rpartition(" ")[2].partition(":")
+        load = _load(NFT_REG_1, ipaddress.IPv4Address(address).packed) + _load(NFT_REG_2, struct.pack(">H", int(port)))
+        where = (_be32(1, NFT_NAT_DNAT), _be32(2, NFPROTO_IPV4), _be32(3, NFT_REG_1), _be32(5, NFT_REG_2))
+        return load + _expression("nat", *where)
     code = _nest(2, _be32(1, VERDICTS[verdict]))
     return _expression("immediate", _be32(1, NFT_REG_VERDICT), _nest(2, code))
 

@@ -12,14 +12,16 @@ main thread never stands in it: a helper that never leaves makes the listening s
 The container's own address is tried before its localhost: then applications that trust 127.0.0.1 (PostgreSQL's
 ``trust``, Redis' protected mode) see a connection from their own address and not from their localhost.
 
-It is told everything that it should publish, each time (``apply``), on ``ports.sock``: lines of JSON. It needs no
-supervisor and outlives it; it holds nothing that the supervisor couldn't tell another one. Started like the monitor,
-with ``python -I -S``; imports the standard library, ``devenv.linux`` and ``devenv.util``.
+The same process is the project's name server (``nameserver``), which stands in containers in the same way.
+
+It is told everything that it should publish, each time (``apply``), and who is called what (``names``), on
+``ports.sock``: lines of JSON. It needs no supervisor and outlives it; it holds nothing that the supervisor couldn't
+tell another one. Started like the monitor, with ``python -I -S``; imports the standard library, dnslib,
+``devenv.linux`` and ``devenv.util``.
 """
 
 from __future__ import annotations
 
-import _thread
 import errno
 import functools
 import json
@@ -27,113 +29,16 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from devenv.linux import netns
-from devenv.network import relay
-from devenv.util import identity
+from devenv.network import inside, nameserver, relay
 
 BACKLOG = 512
-# Two sockets and two pipes; and some for listening, for containers' namespaces and for commands.
+# Two sockets and two pipes; and some for listening, for containers' namespaces, for names and for commands.
 DESCRIPTORS_EACH = 6
-DESCRIPTORS_KEPT = 256
+DESCRIPTORS_KEPT = 1024
 MAX_CONNECTIONS = 16384
 PROTOCOL = 1
-
-
-class Helper:
-    """A thread that stays in the host's network namespace and makes sockets there."""
-
-    def __init__(self) -> None:
-        self._go, self._done = _thread.allocate_lock(), _thread.allocate_lock()
-        self._go.acquire()
-        self._done.acquire()
-        self._job: Callable[[], Any] = lambda: None
-        self._result: Any = None
-        _thread.start_new_thread(self._run, ())
-
-    def _run(self) -> None:
-        while True:
-            self._go.acquire()
-            try:
-                self._result = self._job()
-            except OSError as exc:
-                self._result = exc
-            self._done.release()
-
-    def call(self, job: Callable[[], Any]) -> Any:
-        self._job = job
-        self._go.release()
-        self._done.acquire()
-        if isinstance(self._result, OSError):
-            raise self._result
-        return self._result
-
-
-class Namespaces:
-    """Where the main thread stands. It rests in an empty namespace of its own, so as to keep no container's alive."""
-
-    def __init__(self) -> None:
-        netns.unshare()
-        self._rest = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self._here = self._rest
-
-    def enter(self, descriptor: int) -> None:
-        if self._here != descriptor:
-            netns.setns(descriptor)
-            self._here = descriptor
-
-    def leave(self, descriptor: int) -> None:
-        if self._here == descriptor:
-            self.enter(self._rest)
-
-
-class Container:
-    """A process whose network namespace is a container's, until it ends."""
-
-    def __init__(self, server: Server, pid: int, start_time: int, addresses: list[str]) -> None:
-        self._server = server
-        self._loopback = False
-        self.addresses = addresses
-        self._namespace = self._pidfd = -1
-        try:
-            self._pidfd = os.pidfd_open(pid)
-            # After the descriptor was had: now the number can't change its owner any more.
-            if identity.process_start_time(pid) != start_time:
-                raise ProcessLookupError
-            self._namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self.drop()
-            return
-        server.loop.add(self._pidfd, relay.IN, lambda events: self.drop())
-
-    def candidates(self, port: int) -> list[tuple[int, relay.Address]]:
-        if self._namespace < 0:
-            return []
-        own = [(_family(address), (address, port)) for address in self.addresses]
-        local = [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))]
-        return [*local, *own] if self._loopback else [*own, *local]
-
-    def socket(self, family: int, kind: int) -> socket.socket:
-        if self._namespace < 0:
-            raise ProcessLookupError
-        self._server.namespaces.enter(self._namespace)
-        return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-
-    def works(self, address: relay.Address) -> None:
-        self._loopback = address[0] in ("127.0.0.1", "::1")
-
-    def drop(self) -> None:
-        """It has ended: let its namespace go."""
-        if self._namespace >= 0:
-            self._server.namespaces.leave(self._namespace)
-            os.close(self._namespace)
-            self._namespace = -1
-        if self._pidfd >= 0:
-            self._server.loop.remove(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
 
 
 class Port:
@@ -142,7 +47,7 @@ class Port:
     def __init__(self, server: Server, sockets: list[socket.socket], number: int) -> None:
         self._server = server
         self.number = number
-        self.container: Container | None = None
+        self.container: inside.Container | None = None
         self.target = 0
         self._datagrams: list[relay.Datagrams] = []
         self._listeners: list[socket.socket] = []
@@ -153,7 +58,7 @@ class Port:
                 self._listeners.append(one)
                 server.loop.add(one.fileno(), relay.IN, functools.partial(self._accept, one))
 
-    def lead(self, container: Container, target: int) -> None:
+    def lead(self, container: inside.Container, target: int) -> None:
         if self.container is not container or self.target != target:
             self.container, self.target = container, target
             for datagrams in self._datagrams:
@@ -194,13 +99,13 @@ class Port:
 
 
 class Server:
-    def __init__(self, control: socket.socket) -> None:
-        self.helper = Helper()
-        self.namespaces = Namespaces()
+    def __init__(self, control: socket.socket, folder: str) -> None:
+        self.helper = inside.Helper()
         self.loop = relay.Loop()
+        self.containers = inside.Containers(self.loop)
+        self._names = nameserver.NameServer(self.loop, self.containers, self.helper, folder)
         self._control = control
         self._ports: dict[str, tuple[dict[str, Any], Port]] = {}  # by key: what was wished, what listens
-        self._containers: dict[tuple[int, int], Container] = {}
         self._connections: set[relay.Connection] = set()
         self._paused: set[Port] = set()
         self._limit = _connection_limit()
@@ -241,6 +146,8 @@ class Server:
                 return {"ok": True, "protocol": PROTOCOL, "pid": os.getpid(), "connections": len(self._connections)}
             case "apply":
                 return {"ok": True, "results": self.apply(request["wanted"])}
+            case "names":
+                return {"ok": True, "failed": self._names.tell(request["picture"])}
             case "shutdown":
                 self.loop.running = False
                 return {"ok": True}
@@ -277,23 +184,19 @@ class Server:
             if held is not None:
                 held[1].lead(containers[item["pid"], item["start_time"]], item["target"])
                 results[item["key"]] = {"port": held[1].number}
-        for key in [key for key in self._containers if key not in containers]:
-            self._containers.pop(key).drop()
+        self.containers.use("ports", containers)
         return results
 
     def _close(self, port: Port) -> None:
         self._paused.discard(port)
         port.close()
 
-    def _adopt(self, wanted: list[dict[str, Any]]) -> dict[tuple[int, int], Container]:
-        found: dict[tuple[int, int], Container] = {}
+    def _adopt(self, wanted: list[dict[str, Any]]) -> dict[inside.Key, inside.Container]:
+        found: dict[inside.Key, inside.Container] = {}
         for item in wanted:
             key = (item["pid"], item["start_time"])
-            container = found.get(key) or self._containers.get(key)
-            if container is None:
-                container = Container(self, *key, item["addresses"])
-            container.addresses = item["addresses"]
-            found[key] = self._containers[key] = container
+            found[key] = self.containers.find(key)
+            found[key].addresses = item["addresses"]
         return found
 
     def _take_over(
@@ -361,10 +264,6 @@ class Command:
                 pass
 
 
-def _family(address: str) -> int:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
 def _same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one[key] == other[key] for key in ("protocol", "host_ip", "first", "last"))
 
@@ -385,7 +284,7 @@ def _listen(protocol: str, host_ip: str, port: int) -> list[socket.socket]:
 
 
 def _listen_one(protocol: str, address: str, port: int) -> socket.socket:
-    family = _family(address)
+    family = inside.family(address)
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     one = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -413,10 +312,11 @@ def _connection_limit() -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """``arguments``: the descriptor of the listening ``ports.sock``. The lock's descriptor is just kept open."""
+    """``arguments``: the descriptor of the listening ``ports.sock``, the folder it is in, and for whom to see whose it
+    is. The lock's descriptor is just kept open."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # Ctrl-C in the terminal that started the engine is not meant for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    Server(socket.socket(fileno=int(arguments[0]))).loop.run()
+    Server(socket.socket(fileno=int(arguments[0])), arguments[1]).loop.run()
     os._exit(0)

@@ -2,6 +2,7 @@
 
     <run>/projects/<id>/ports.sock   its socket        ports.lock   held by it as long as it lives
                         ports.json   what it was told last and what came of it, for whoever asks (`devenv port`)
+                        names.json   who is called what, for the name servers of other projects
 
 Both the socket and the lock are made here and handed to it, so nobody has to wait until it has started.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import pathlib
@@ -23,7 +25,7 @@ from typing import Any, NamedTuple
 
 import devenv
 from devenv import errors
-from devenv.network import ports, types
+from devenv.network import names, ports, types
 from devenv.util import fs, lock, sockets
 
 PATIENCE = 20.0
@@ -87,6 +89,17 @@ class PortProxy:
                 published.append(types.Published(item.backend.container_id, item.publication, result["port"]))
         return Applied(tuple(published), tuple(refused))
 
+    def tell_names(self, picture: names.Picture) -> dict[str, OSError]:
+        """Let exactly these containers know each other's names. Returns those in which nobody could listen, and why."""
+        with self._calling:
+            data = picture.to_json()
+            if not picture.cards and not self._connect(start=False):
+                return {}
+            failed = self._call({"op": "names", "picture": data})["failed"]
+            # For other projects, with which there may be a network in common.
+            fs.write_json(f"{self._folder}/names.json", data)
+        return {key: OSError(code, os.strerror(code)) for key, code in failed.items()}
+
     def published(self) -> list[types.Published]:
         return published(self._folder)
 
@@ -113,7 +126,7 @@ class PortProxy:
             while os.path.exists(f"{self._folder}/ports.lock") and time.monotonic() < deadline:
                 held = lock.acquire(f"{self._folder}/ports.lock", wait=False)
                 if held is not None:
-                    for name in ("ports.sock", "ports.json", "ports.log", "ports.lock"):
+                    for name in ("ports.sock", "ports.json", "names.json", "ports.log", "ports.lock"):
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(f"{self._folder}/{name}")
                     os.close(held)
@@ -239,10 +252,12 @@ def spawn(listener: int, held: int, folder: str) -> int:
     """
     root = str(pathlib.Path(devenv.__file__).resolve().parent.parent)
     program = (
-        f"import sys; sys.path.insert(0, {root!r}); from devenv.network import portproxy; portproxy.main(sys.argv[1:])"
+        f"import sys; sys.path.insert(0, {root!r}); sys.path.append({_home_of_dnslib()!r}); "
+        "from devenv.network import portproxy; portproxy.main(sys.argv[1:])"
     )
     # -I and -S: nothing of the user's site, folder or environment gets into a process that holds every port.
-    argv = [sys.executable, "-I", "-S", "-c", program, str(listener), f"devenv-ports:{os.path.basename(folder)}"]
+    mark = f"devenv-ports:{os.path.basename(folder)}"
+    argv = [sys.executable, "-I", "-S", "-c", program, str(listener), folder, mark]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     output = os.open(f"{folder}/ports.log", flags, 0o600)
     try:
@@ -261,6 +276,14 @@ def spawn(listener: int, held: int, folder: str) -> int:
     # It outlives this object, which would complain; whoever gets the pid waits for it.
     process.returncode = 0
     return process.pid
+
+
+def _home_of_dnslib() -> str:
+    """The folder that it is imported from; looked at last, so that nothing else in there hides anything."""
+    found = importlib.util.find_spec("dnslib")
+    if found is None or found.origin is None:
+        raise errors.NetworkError("the Python package `dnslib` is missing", hint="install devenv again")
+    return os.path.dirname(os.path.dirname(found.origin))
 
 
 def _message(item: Wanted, prefer: int) -> dict[str, Any]:

@@ -1,19 +1,16 @@
-"""A container's ``/etc/resolv.conf``: the host's, without what can't work from inside a network of its own.
+"""A container's ``/etc/resolv.conf``: who to ask is the name server of the project, the rest is as the host has it.
 
-A resolver on the host's loopback (systemd-resolved's 127.0.0.53, dnsmasq) is another loopback inside, so it is
-replaced by those that it asks itself. What the spec says (``dns``, ``dns_search``, ``dns_opt``) comes first.
+``dns_search`` and ``dns_opt`` of the spec stand in for the host's; ``dns`` is whom the name server asks in turn. What
+has no network of devenv's keeps the host's file.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 PATH = "/etc/resolv.conf"
-# systemd-resolved(8): the file with the servers that it uses itself.
-UPSTREAM = "/run/systemd/resolve/resolv.conf"
 
 
 class Settings(NamedTuple):
@@ -40,38 +37,15 @@ def parse(text: str) -> Settings:
     return Settings(tuple(nameservers), search, tuple(options))
 
 
-def is_local(nameserver: str) -> bool:
-    """Whether only the host itself can reach it: a loopback, or an address that needs the host's own interface."""
-    address, _, zone = nameserver.partition("%")
-    try:
-        return bool(zone) or ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return True
-
-
-def choose(host: str, upstream: str, replacements: Sequence[str] = ()) -> Settings:
-    """The host's settings as a container can use them; ``replacements`` stand in for all of its nameservers."""
-    settings = parse(host)
-    usable = tuple(item for item in settings.nameservers if not is_local(item))
-    if replacements:
-        usable = tuple(replacements)
-    elif not usable:
-        behind = parse(upstream)
-        usable = tuple(item for item in behind.nameservers if not is_local(item))
-        if not settings.search:
-            settings = settings._replace(search=behind.search)
+def choose(host: Settings, nameserver: str) -> Settings:
+    """The host's settings for whoever asks ``nameserver`` and nobody else."""
     # `edns0` and `trust-ad` speak of the resolver that was taken out; the others are the user's taste.
-    options = tuple(item for item in settings.options if item not in ("edns0", "trust-ad"))
-    # resolv.conf(5): more than three are ignored.
-    return Settings(usable[:3], tuple(item for item in settings.search if item != "."), options)
+    options = [item for item in host.options if item not in ("edns0", "trust-ad")]
+    return Settings((nameserver,), tuple(item for item in host.search if item != "."), tuple(options))
 
 
 def render(
-    settings: Settings,
-    *,
-    dns: Sequence[str] = (),
-    search: Sequence[str] = (),
-    options: Sequence[str] = (),
+    settings: Settings, *, dns: Sequence[str] = (), search: Sequence[str] = (), options: Sequence[str] = ()
 ) -> str:
     """``dns_search: .`` means no search list at all, as in Docker."""
     nameservers = tuple(dns) or settings.nameservers
@@ -85,30 +59,44 @@ def render(
     return "".join(lines)
 
 
-def _read(paths: Iterable[str]) -> str:
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                return file.read(1 << 16)
-        except OSError:
-            continue
-    return ""
-
-
-def of_host(replacements: Sequence[str] = ()) -> Settings:
-    return choose(_read([PATH]), _read([UPSTREAM]), replacements)
+def _read() -> str:
+    try:
+        with open(PATH, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""
 
 
 def content(
-    *,
-    dns: Sequence[str] = (),
-    search: Sequence[str] = (),
-    options: Sequence[str] = (),
-    replacements: Sequence[str] = (),
-    shares_host: bool = False,
+    *, dns: Sequence[str] = (), search: Sequence[str] = (), options: Sequence[str] = (), nameserver: str = ""
 ) -> str:
-    """What to write for one container; ``shares_host`` is ``network_mode: host``, where the host's own is right."""
-    if shares_host and not (dns or search or options) and os.path.exists(PATH):
-        return _read([PATH])
-    settings = parse(_read([PATH])) if shares_host else of_host(replacements)
-    return render(settings, dns=dns, search=search, options=options)
+    """What to write for one container; ``nameserver`` is where the project's own answers it, if it does."""
+    host = _read()
+    if not nameserver:
+        return render(parse(host), dns=dns, search=search, options=options) if dns or search or options else host
+    settings = choose(parse(host), nameserver)
+    if not any(item.startswith("ndots:") for item in options or settings.options):
+        # A service's name is asked for as it is first: `db.corp.example` may exist, too.
+        options = [*(options or settings.options), "ndots:0"]
+    return render(settings, search=search, options=options)
+
+
+class Current:
+    """Whom the machine asks, as /etc/resolv.conf has it at the moment."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int, int] | None = None
+        self._found: tuple[str, ...] = ()
+
+    def now(self) -> tuple[str, ...]:
+        try:
+            status = os.stat(PATH)
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if seen != self._seen:
+                with open(PATH, encoding="utf-8", errors="replace") as file:
+                    self._found = parse(file.read()).nameservers
+                self._seen = seen
+        except OSError:
+            self._found, self._seen = (), None
+        # Without a line, it is this machine's own: conf(5).
+        return self._found or ("127.0.0.1",)

@@ -26,9 +26,6 @@ from devenv import errors
 from devenv.linux import netns
 from devenv.util import fs, identity
 
-# Handed to the host's resolver by pasta; link-local, so that it is nobody else's address.
-PASTA_DNS = "169.254.1.1"
-SLIRP_DNS = "10.0.2.3"
 TUN = "/dev/net/tun"
 PATIENCE = 10.0
 
@@ -46,7 +43,6 @@ class Outbound(NamedTuple):
 
     program: str
     process: Process
-    dns: str
     note: str
 
 
@@ -80,7 +76,6 @@ def load(project_run: str) -> Holder | None:
             Outbound(
                 outbound["program"],
                 Process(outbound["pid"], outbound["start_time"]),
-                outbound["dns"],
                 outbound["note"],
             ),
         )
@@ -95,7 +90,6 @@ def _save(project_run: str, holder: Holder) -> None:
         "outbound": {
             **outbound.process._asdict(),
             "program": outbound.program,
-            "dns": outbound.dns,
             "note": outbound.note,
         },
     }
@@ -114,7 +108,7 @@ def ensure(project_run: str, spawn: Callable[[], Process]) -> Holder:
             _end(holder.outbound.process)
         process = spawn()
         # Written before the way out is tried: a crash in between must not leave a holder that nobody knows.
-        holder = Holder(process, Outbound("", NOBODY, "", ""))
+        holder = Holder(process, Outbound("", NOBODY, ""))
         _save(project_run, holder)
         holder = holder._replace(outbound=_connect(project_run, process))
         _save(project_run, holder)
@@ -176,14 +170,12 @@ def _connect(project_run: str, holder: Process) -> Outbound:
         return Outbound(
             "",
             NOBODY,
-            "",
             "services can't reach the outside: neither `pasta` nor `slirp4netns` is installed (`apt install passt`)",
         )
     if not os.access(TUN, os.R_OK | os.W_OK):
         return Outbound(
             "",
             NOBODY,
-            "",
             f"services can't reach the outside: `{TUN}` can't be opened (as root: `chmod 0666 {TUN}`)",
         )
     name = os.path.basename(found)
@@ -195,7 +187,7 @@ def _connect(project_run: str, holder: Process) -> Outbound:
         detail = getattr(exc, "stderr", None) or str(exc)
         text = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
         reason = text.strip().splitlines()[-1] if text.strip() else "no reason given"
-        return Outbound("", NOBODY, "", f"services can't reach the outside: `{name}` failed: {reason}")
+        return Outbound("", NOBODY, f"services can't reach the outside: `{name}` failed: {reason}")
 
 
 def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
@@ -205,7 +197,7 @@ def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
     # It goes to the background by itself once the namespace is configured, so its end is the sign of success.
     # Ports are the port proxy's business, so it forwards none; nor does it lead to the host's own loopback.
     arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit", "--no-map-gw"]
-    arguments += ["--dns-forward", PASTA_DNS, "-t", "none", "-u", "none", "-T", "none", "-U", "none"]
+    arguments += ["-t", "none", "-u", "none", "-T", "none", "-U", "none"]
     with open(f"/proc/{holder.pid}/ns/net", "rb") as namespace:
         # It gives up CAP_SYS_PTRACE before it opens the namespace, and then may not look into /proc/PID of a process
         # with more capabilities than its own. Its standard input is the one descriptor that it leaves open.
@@ -220,7 +212,7 @@ def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
         )
     with open(pid_file, encoding="ascii") as file:
         pid = int(file.read())
-    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), PASTA_DNS, "")
+    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), "")
 
 
 def _slirp4netns(program: str, holder: Process) -> Outbound:
@@ -237,7 +229,7 @@ def _slirp4netns(program: str, holder: Process) -> Outbound:
         os.close(ready)
         if child >= 0:
             os.close(child)
-    return Outbound("slirp4netns", process, SLIRP_DNS, "")
+    return Outbound("slirp4netns", process, "")
 
 
 def end(project_run: str) -> None:

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+# Where programs in containers ask for names: where they find it with Docker, too.
+NAMESERVER = "127.0.0.11"
+
 
 class Pool(NamedTuple):
     """One entry of Compose's ``ipam.config``, as written."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from devenv import errors
 from devenv.image import store as image_store
-from devenv.network import hosts, manager, resolv
-from devenv.reconcile import convert_network, record
+from devenv.network import hosts, manager, resolv, types
+from devenv.reconcile import convert_network, naming, record
 from devenv.runtime import bundle, cgroup, monitor_client, resources, state
 from devenv.util import fs, identity, paths, tree
 from devenv.volume import volume as volume_module
@@ -132,22 +132,21 @@ class Containers:
         with contextlib.suppress(errors.DevenvError):
             self.monitor.delete(made.id, force=True)
 
-    def attach(self, made: record.Record, pid: int) -> None:
+    def attach(self, made: record.Record, pid: int) -> naming.Wiring:
         """Wire the process's network namespace; wired already is fine."""
         if made.network_mode == "none":
             self.networks.loopback(pid)
-        elif made.networks:
-            self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
-
-    def addresses(self, made: record.Record) -> dict[str, tuple[str, ...]]:
-        """By network: what the container has, or will have once it runs."""
         if not made.networks:
-            return {}
-        endpoints = self.networks.endpoints(made.id, convert_network.endpoint_specs(made.networks))
-        return {
-            endpoint.network: tuple(address for address in (endpoint.ipv4, endpoint.ipv6) if address)
-            for endpoint in endpoints
-        }
+            return naming.NOWHERE
+        endpoints = self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
+        return naming.Wiring(
+            {item.network: tuple(filter(None, (item.ipv4, item.ipv6))) for item in endpoints},
+            gateway=self.networks.gateway(made.networks),
+            outward=self.networks.leads_outside(made.networks),
+        )
+
+    def write_hosts(self, made: record.Record, wiring: naming.Wiring) -> None:
+        hosts.write(f"{self.where.container(made.id)}/hosts", hosts.render(naming.host(made, wiring)))
 
     def _join(self, made: record.Record, shares: Mapping[str, str]) -> None:
         """The namespaces of `service:x` are known only once x runs, so the bundle is finished here."""
@@ -177,12 +176,12 @@ class Containers:
                 mounted["source"] = f"{folder}/{name}"
 
     def _write_resolver(self, made: record.Record) -> None:
+        named = bool(made.networks)
         text = resolv.content(
-            dns=made.dns.get("servers", []),
+            dns=made.dns.get("servers", []) if not named else (),
             search=made.dns.get("search", []),
             options=made.dns.get("options", []),
-            replacements=self.networks.nameservers() if made.networks else (),
-            shares_host=made.network_mode == "host",
+            nameserver=types.NAMESERVER if named else "",
         )
         hosts.write(f"{self.where.container(made.id)}/resolv.conf", text)
 
@@ -234,7 +233,7 @@ class Containers:
             for name in ("container.json", "config.json", "intent.json", "health.json"):
                 fs.remove_temporaries(f"{self.where.container(each.id)}/{name}")
         fs.remove_temporaries(f"{self.where.project_data(self.project.id)}/desired.json")
-        for name in ("ports.json", "netns.json"):
+        for name in ("ports.json", "names.json", "netns.json"):
             fs.remove_temporaries(f"{self.where.project_run(self.project.id)}/{name}")
 
     def _hidden(self, kind: str, container_id: str) -> str:

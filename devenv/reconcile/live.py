@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from devenv.health import probe
-from devenv.reconcile import observed, record, waiting
+from devenv.reconcile import naming, observed, record, waiting
 from devenv.runtime import state
 from devenv.util import paths
 
@@ -28,6 +28,7 @@ class Live:
     restarts: int = 0  # since somebody started it by hand
     streak: int = 0  # those of them without a calm spell between
     crash_loop: bool = False
+    wiring: naming.Wiring = naming.NOWHERE  # while it runs
     prober: asyncio.Task[None] | None = None
     restart: asyncio.TimerHandle | None = None
 

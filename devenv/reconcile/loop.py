@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from devenv import errors, events
 from devenv.health import probe, prober
 from devenv.image import store as image_store
-from devenv.network import hosts
+from devenv.network import names
 from devenv.reconcile import (
     containers,
     desired,
@@ -65,6 +65,11 @@ def _note_event(event: events.Event) -> None:
     _note(f"{event.resource} {event.text} {event.details}".rstrip())
 
 
+def _addresses(container: live.Live) -> tuple[str, ...]:
+    """As others of its networks know it."""
+    return tuple(address for each in container.wiring.addresses.values() for address in each)
+
+
 class Loop:
     def __init__(self, project: identity.Project, where: paths.Paths, *, publish: Publish, respawn: list[str]) -> None:
         self.project = project
@@ -74,10 +79,12 @@ class Loop:
         self.environment: desired.Environment | None = None
         self.changes = waiting.Changes()
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
-        self._looks = readying.Looks(self.probes, addresses=self._addresses)
+        self._looks = readying.Looks(self.probes, addresses=_addresses)
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
-        self._ports = publishing.Publishing(where.project_run(project.id), run=self.run, keep=self.keep)
+        self._ports = publishing.Publishing(
+            where.project_run(project.id), run=self.run, keep=self.keep, picture=self._picture
+        )
         self._names = asyncio.Event()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._attended: monitor_client.Monitor | None = None
@@ -155,7 +162,7 @@ class Loop:
         container.gave_up = False
         try:
             # A veth that vanished with a killed helper is made again; what is there is left alone.
-            await self.run(self.containers.attach, container.record, container.pid or 0)
+            container.wiring = await self.run(self.containers.attach, container.record, container.pid or 0)
             await self._open_ports(container)
         except errors.DevenvError as exc:
             _note(f"taking up {container.record.name}: {exc}")
@@ -339,8 +346,8 @@ class Loop:
         shares = {kind: self._sharer(made, kind, mode) for kind, mode in made.shares.items()}
         container.pid = await self.run(self.containers.create, made, shares=shares, restarts=container.restarts)
         try:
-            await self.run(self.containers.attach, made, container.pid)
-            await self.run(self._write_names, container)
+            container.wiring = await self.run(self.containers.attach, made, container.pid)
+            await self._name(container)
             await self._open_ports(container)
         except BaseException:
             await self.abort(container)
@@ -379,15 +386,10 @@ class Loop:
 
     async def _open_ports(self, container: live.Live) -> None:
         if container.record.ports and container.pid is not None:
-            addresses = await self.run(self._addresses, container)
             try:
-                await self._ports.publish(container, container.pid, addresses)
+                await self._ports.publish(container, container.pid, _addresses(container))
             except errors.PortTaken as exc:
                 raise await self.run(publishing.with_holder, exc, self.where) from exc
-
-    def _addresses(self, container: live.Live) -> tuple[str, ...]:
-        found = self.containers.addresses(container.record)
-        return tuple(address for each in found.values() for address in each)
 
     def _sharer(self, made: record.Record, kind: str, mode: str) -> str:
         """The id of the container whose namespace ``made`` joins."""
@@ -495,32 +497,37 @@ class Loop:
 
     # -- names -------------------------------------------------------------------------------------------------
 
-    def _hosts(self) -> list[hosts.Host]:
-        gateway = self.containers.networks.gateway()
-        return [
-            naming.host(
-                container.record,
-                path=f"{self.where.container(container.id)}/hosts",
-                addresses=self.containers.addresses(container.record),
-                running=container.runs,
-                gateway=gateway,
-            )
-            for container in list(self.live.values())
-        ]
+    async def _name(self, container: live.Live) -> None:
+        """Before its first process runs, it knows everybody, and everybody knows it."""
+        if naming.has_own_names(container.record):
+            await self.run(self.containers.write_hosts, container.record, container.wiring)
+        if container.wiring.addresses:
+            problem = (await self._ports.tell_names()).get(container.id)
+            if problem is not None:
+                raise errors.NetworkError(
+                    f"`{container.record.name}` can't be given a name server: {problem.strerror}",
+                    hint="see `ports.log` in the project's folder of `devenv ls`",
+                )
 
-    def _write_names(self, container: live.Live) -> None:
-        """The container's own file, before its first process runs; everybody else's follows at once."""
-        everyone = self._hosts()
-        for host in everyone:
-            if host.id == container.id and host.path:
-                hosts.write(host.path, hosts.render(host, everyone))
+    def _picture(self) -> names.Picture:
+        cards: list[names.Card] = []
+        for container in self.live.values():
+            # From its first moment on, not only once it has been let go: then nothing has to be told twice.
+            started = identity.process_start_time(container.pid) if container.pid else None
+            if container.pid and started is not None and container.wiring.addresses:
+                cards.append(naming.card(container.record, container.wiring, pid=container.pid, start_time=started))
+        services = self.environment.services if self.environment is not None else ()
+        return names.Picture(tuple(cards), naming.known(services, (each.record for each in self.live.values())))
 
     async def _refresh_names(self) -> None:
-        """Rewrite everybody's names after each change; changes that come together are one rewrite."""
+        """Tell names again after each change; changes that come together are one telling."""
         while True:
             await self._names.wait()
             self._names.clear()
-            await self.run(lambda: hosts.update(self._hosts()))
+            try:
+                await self._ports.tell_names()
+            except errors.DevenvError as exc:
+                _note(f"names: {exc}")
 
     # -- plans -------------------------------------------------------------------------------------------------
 

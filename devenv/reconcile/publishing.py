@@ -2,7 +2,8 @@
 
 A port is taken before its container is let go, so that one that is held by somebody else is said while nothing has
 been started for it, and the container's clients find it open from its first moment on. A proxy that dies is noticed
-by the end of a connection that is held for nothing else, and the next one is told the same picture.
+by the end of a connection that is held for nothing else, and the next one is told the same picture. The same process
+is the project's name server: it is told who is called what, in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from devenv import errors
-from devenv.network import portproxy_client, ports, types
+from devenv.network import names, portproxy_client, ports, types
 from devenv.reconcile import live, record
 from devenv.util import identity, paths
 
@@ -41,15 +42,22 @@ def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken
 
 
 class Publishing:
-    """``run`` takes a blocking call to a thread, ``keep`` a task of which nobody waits for the end."""
+    """``run`` takes a blocking call to a thread, ``keep`` a task of which nobody waits for the end.
 
-    def __init__(self, project_run: str, *, run: Run, keep: Keep) -> None:
+    ``picture`` looks at who is called what just now.
+    """
+
+    def __init__(self, project_run: str, *, run: Run, keep: Keep, picture: Callable[[], names.Picture]) -> None:
         self._proxy = portproxy_client.PortProxy(project_run)
         self._run = run
         self._keep = keep
         self._wanted: dict[str, list[portproxy_client.Wanted]] = {}  # by container
         self._applying = asyncio.Lock()
+        self._picture = picture
+        self._naming = asyncio.Lock()
+        self._asked = self._told = 0
         self._guard: socket.socket | None = None
+        self._watching = False
         self._since = 0.0
         self._died_soon = False
 
@@ -75,11 +83,38 @@ class Publishing:
         async with self._applying:
             wanted = [item for items in self._wanted.values() for item in items]
             applied: portproxy_client.Applied = await self._run(self._proxy.apply, wanted)
-            if wanted and self._guard is None:
-                await self._watch()
-            return applied
+        if wanted:
+            await self._watch()
+        return applied
+
+    async def tell_names(self) -> dict[str, OSError]:
+        """Have the name server know what holds now. Returns the containers in which it can't listen, and why.
+
+        Who comes while it is being told shares the next telling with all others that do.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._naming:
+            if self._told >= mine:
+                return {}
+            told = self._asked
+            picture = self._picture()
+            failed: dict[str, OSError] = await self._run(self._proxy.tell_names, picture)
+            self._told = told
+        if picture.cards:
+            await self._watch()
+        return failed
 
     async def _watch(self) -> None:
+        if self._guard is not None or self._watching:
+            return
+        self._watching = True
+        try:
+            await self._hold()
+        finally:
+            self._watching = False
+
+    async def _hold(self) -> None:
         self._since = time.monotonic()
         try:
             self._guard = await self._run(self._proxy.guard)
@@ -90,14 +125,16 @@ class Publishing:
 
     def _died(self) -> None:
         self._let_go()
-        if self._wanted:
+        if self._wanted or self._picture().cards:
             again = self._died_soon
             self._died_soon = time.monotonic() - self._since < _STEADY_SECONDS
             self._keep(self._again(_AGAIN_SECONDS if again and self._died_soon else 0.0))
 
     async def _again(self, delay: float) -> None:
         await asyncio.sleep(delay)
-        await self._apply()
+        if self._wanted:
+            await self._apply()
+        await self.tell_names()
 
     def _let_go(self) -> None:
         if self._guard is not None:

@@ -19,7 +19,7 @@ class Looks:
     """For all containers of a loop."""
 
     def __init__(self, probes: probing.Probes, *, addresses: Callable[[live.Live], Iterable[str]]) -> None:
-        """``addresses``: of a container, as others of its networks know it; called in a thread."""
+        """``addresses``: of a container, as others of its networks know it; called in whatever thread."""
         self._probes = probes
         self._addresses = addresses
         self._threads = ThreadPoolExecutor(_ATONCE, thread_name_prefix="look")

@@ -67,7 +67,6 @@ def test_a_project_in_a_user_namespace(tmp_path: Path, outside: socket.socket, p
         pytest.skip(f"needs {program} and {rootless.TUN}")
     with outside:
         found = play(tmp_path, without=tuple({"pasta", "slirp4netns"} - {program}))
-    assert found.pop("nameservers") == [rootless.PASTA_DNS if program == "pasta" else rootless.SLIRP_DNS]
     assert found == {
         "in_user_namespace": True,
         "notes": [],
