@@ -89,6 +89,11 @@ class PortProxy:
                 published.append(types.Published(item.backend.container_id, item.publication, result["port"]))
         return Applied(tuple(published), tuple(refused))
 
+    def start(self) -> None:
+        """Begin to start it, so that whoever has something to tell need not wait for all of that."""
+        with self._calling:
+            self._connect(start=True)
+
     def tell_names(self, picture: names.Picture) -> dict[str, OSError]:
         """Let exactly these containers know each other's names. Returns those in which nobody could listen, and why."""
         with self._calling:

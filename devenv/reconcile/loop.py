@@ -147,6 +147,8 @@ class Loop:
     async def begin(self, environment: desired.Environment, services: Iterable[str]) -> None:
         """Write down what is being done, so that it can be finished by another supervisor."""
         self.environment = dataclasses.replace(environment, underway=tuple(services))
+        if any(environment.services[name].get("networks") for name in self.environment.underway or ()):
+            self._ports.prepare()
         await self.run(desired.save, self.where, self.project, self.environment)
 
     async def settle(self, environment: desired.Environment) -> None:

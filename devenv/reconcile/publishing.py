@@ -61,6 +61,11 @@ class Publishing:
         self._since = 0.0
         self._died_soon = False
 
+    def prepare(self) -> None:
+        """There will be something to tell: have the process start meanwhile."""
+        if self._guard is None:
+            self._keep(self._run(self._proxy.start))
+
     async def publish(self, container: live.Live, pid: int, addresses: tuple[str, ...]) -> None:
         """Raises ``PortTaken`` or ``NetworkError``, and then none of the container's ports is published."""
         publications = ports.expand(container.record.ports)
