@@ -20,23 +20,28 @@ class Display(Protocol):
         """Leave the terminal as it was found. May be called more than once."""
 
 
+def kind(given: settings.Globals, stream: TextIO) -> settings.Progress:
+    """Never ``AUTO``."""
+    if given.progress is not settings.Progress.AUTO:
+        return given.progress
+    live = terminal.is_terminal(stream) and os.environ.get("TERM") != "dumb" and given.ansi != "never"
+    return settings.Progress.TTY if live or given.ansi == "always" else settings.Progress.PLAIN
+
+
 def choose(given: settings.Globals, stream: TextIO | None = None) -> Display:
     """What ``--progress`` and ``--ansi`` ask for; by itself a live display on a terminal, else plain lines."""
     if stream is None:
         stream = sys.stdout if os.environ.get("COMPOSE_STATUS_STDOUT") in {"1", "true"} else sys.stderr
-    kind = given.progress
-    if kind is settings.Progress.AUTO:
-        live = terminal.is_terminal(stream) and os.environ.get("TERM") != "dumb" and given.ansi != "never"
-        kind = settings.Progress.TTY if live or given.ansi == "always" else settings.Progress.PLAIN
-    if kind is settings.Progress.TTY:
+    chosen = kind(given, stream)
+    if chosen is settings.Progress.TTY:
         from devenv.cli.display import tty
 
         return tty.Tty(stream, colour=terminal.wants_colour(stream, given.ansi), dry_run=given.dry_run)
-    if kind is settings.Progress.JSON:
+    if chosen is settings.Progress.JSON:
         from devenv.cli.display import jsonl
 
         return jsonl.JsonLines(stream, dry_run=given.dry_run)
-    if kind is settings.Progress.QUIET:
+    if chosen is settings.Progress.QUIET:
         from devenv.cli.display import quiet
 
         return quiet.Quiet()
