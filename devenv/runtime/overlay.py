@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devenv.linux import mount
@@ -54,19 +54,24 @@ def _by_layer(overlay: Overlay, target: str, *, in_user_namespace: bool) -> None
     with contextlib.ExitStack() as opened:
         context = mount.fsopen("overlay")
         opened.callback(os.close, context)
-        for path in overlay["lower"]:
-            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir+", path)
+        add_layers(context, overlay["lower"], in_user_namespace=in_user_namespace)
         mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "upperdir", overlay["upper"])
         mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "workdir", overlay["work"])
-        if in_user_namespace:
-            mount.fsconfig(context, mount.FSCONFIG_SET_FLAG, "userxattr")
-        else:
-            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "index", "off")
-            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "metacopy", "off")
         mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
         tree = mount.fsmount(context, 0)
         opened.callback(os.close, tree)
         mount.move_mount(tree, "", mount.AT_FDCWD, target, mount.MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def add_layers(context: int, layers: Iterable[str], *, in_user_namespace: bool) -> None:
+    """To an overlay that is being made by fsopen(2), the topmost first. From kernel 6.5 on."""
+    for path in layers:
+        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir+", path)
+    if in_user_namespace:
+        mount.fsconfig(context, mount.FSCONFIG_SET_FLAG, "userxattr")
+    else:
+        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "index", "off")
+        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "metacopy", "off")
 
 
 def _escaped(path: str) -> str:
