@@ -85,6 +85,7 @@ COMMANDS: dict[str, Command] = {
             "cp": Command("container_cp", "Copy files between a container and this machine"),
             "export": Command("container_export", "Write a container's files to a tar archive", function="by_name"),
             "commit": Command("container_commit", "Make an image of what a container has changed", function="by_name"),
+            "rename": Command("container_rename", "Rename a container"),
             "rm": Command("container_rm", "Remove containers"),
             "prune": Command("container_rm", "Remove all containers that don't run", function="prune"),
         },

@@ -46,11 +46,12 @@ from devenv.reconcile import (
     publishing,
     readying,
     record,
+    renaming,
     restart,
     waiting,
 )
 from devenv.runtime import logs, monitor_client, signals, state
-from devenv.util import fs, identity, paths
+from devenv.util import fs, identity, lock, paths
 
 T = TypeVar("T")
 Publish = Callable[[dict[str, Any]], None]
@@ -305,6 +306,9 @@ class Loop:
         builder: mounts.Builder,
     ) -> live.Live:
         def create() -> record.Record:
+            family = [each.record for each in self.live.values()]
+            own = None if wish.oneoff else (wish.service, wish.number)
+            renaming.check_free(wish.name, own, family)
             made = making.make(environment, self.project, self.where, wish=wish, image=image, builder=builder)
             self.containers.prepare(made.record, made.options, files=made.files)
             return made.record
@@ -314,6 +318,27 @@ class Loop:
         self._tell(container, "create")
         self.changes.notify()
         return container
+
+    async def rename_container(self, container: live.Live, name: str) -> None:
+        """Raises ``UsageError`` or ``ContainerError`` for a name that it can't have."""
+        services = self.environment.project.get("services") or {} if self.environment is not None else {}
+
+        def rename() -> list[record.Record]:
+            with lock.held(f"{self.where.data}/rename.lock"):
+                renaming.check(name, container.record, record.load_all(self.where), services=services)
+                family = [each.record for each in self.live.values()]
+                changed = renaming.renamed(name, container.record, family)
+                for made in changed:
+                    record.save(self.where, made)
+                return changed
+
+        for made in await self.run(rename):
+            if made.id in self.live:
+                self.live[made.id].record = made
+        if container.runs:
+            await self._ports.tell_names()
+        self._tell(container, "rename")
+        self.changes.notify()
 
     async def update_container(
         self, environment: desired.Environment, container: live.Live, image: image_store.Image

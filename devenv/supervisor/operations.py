@@ -63,6 +63,7 @@ class Operations:
             "run": self._run,
             "run_start": self._run_start,
             "remove": self._remove,
+            "rename": self._rename,
         }
 
     def open(self) -> asyncio.Task[None] | None:
@@ -323,6 +324,13 @@ class Operations:
                 service=container.record.service,
             )
             send({"event": event.to_json()})
+        return {}
+
+    async def _rename(self, params: Params, send: Send) -> Any:
+        container = self._loop.live.get(params["container"])
+        if container is None:
+            raise errors.ContainerError("the container is gone")
+        await self._loop.rename_container(container, params["name"])
         return {}
 
     # -- one-off containers ------------------------------------------------------------------------------------

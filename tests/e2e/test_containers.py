@@ -200,3 +200,52 @@ def test_one_is_found_and_removed(devenv: runner.Devenv, project: projects.Proje
     assert devenv("container", "ls", "-aq").stdout == ""
     devenv("down")
     assert "no container `p-app-1`" in devenv("container", "inspect", "p-app-1", code=1).stderr
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvrange"], indirect=True)
+def test_rename(anyone: runner.Devenv, project: projects.Project) -> None:
+    """The others find it by its new name at once; `ps`, `logs`, a supervisor's end and a later `up` go on."""
+    up(anyone, project, rest='  peer: {image: "oci:images", init: true}\n')
+    before = anyone("ps", "-q", "app").stdout
+    anyone("container", "rename", "p-app-1", "/main.db")
+    assert anyone("container", "ls", "-f", "name=main", "--format", "{{.Names}}").stdout == "main.db\n"
+    address = anyone.inside("app", "hostname -i")
+    assert f"Address: {address}" in anyone.inside("peer", "nslookup main.db").replace(" 1: ", ": ")
+    assert f"Address: {address}" in anyone.inside("peer", "nslookup app").replace(" 1: ", ": ")
+    refused = {
+        "main.db": "is called that already",
+        "p-peer-1": "is taken by",
+        "p-peer-2": "is what `up` calls container 2 of service `peer`",
+        "p-app-2": "is what `up` calls container 2 of service `app`",
+        "peer": "means a service",
+        "-x": "can't be",
+        "a b": "can't be",
+        "": "can't be",
+    }
+    for name, reason in refused.items():
+        assert reason in anyone("container", "rename", "--", "main.db", name, code=None).stderr, name
+    assert "no container `p-app-1`" in anyone("container", "rename", "p-app-1", "x1", code=1).stderr
+    anyone("up", "-d", "--scale", "app=2")
+    assert sorted(anyone("container", "ls", "--format", "{{.Names}}").stdout.split()) == [
+        "main.db",
+        "p-app-2",
+        "p-peer-1",
+    ]
+    assert before.strip() in anyone("ps", "-q", "app").stdout.split()
+    anyone("container", "rename", "main.db", "p-app-1")
+    assert "p-app-1" in anyone("ps", "app").stdout
+
+
+def test_what_is_made_later_takes_no_name_that_is_used(devenv: runner.Devenv, project: projects.Project) -> None:
+    up(devenv, project)
+    devenv("container", "rename", "p-app-1", "p-late-1")
+    spec = (project / "devenv.yaml").read_text()
+    project.write(f'{spec}  late: {{image: "oci:images", init: true, pid: "container:p-late-1"}}\n')
+    assert "is called `p-late-1`" in devenv("up", "-d", code=1).stderr
+    devenv("container", "rename", "p-late-1", "first")
+    project.write(f'{spec}  late: {{image: "oci:images", init: true, pid: "container:first"}}\n')
+    devenv("up", "-d")
+    devenv("container", "rename", "first", "second")
+    devenv("restart", "late")
+    assert "p-late-1" in devenv("ps", "late").stdout
+    assert "is called `second`" in devenv("run", "--rm", "--name", "second", "app", "true", code=1).stderr
