@@ -14,7 +14,7 @@ from typing import Any
 
 from devenv import errors
 from devenv.image import store as image_store
-from devenv.reconcile import convert, desired
+from devenv.reconcile import convert, desired, ownership
 from devenv.runtime import bundle
 from devenv.volume import bind, tmpfs
 from devenv.volume import volume as volume_module
@@ -26,6 +26,7 @@ Entry = Mapping[str, Any]
 class Mounts:
     """What a container gets mounted, and what `ps`, `down -v` and the next container need to know of it."""
 
+    by: ownership.Who
     mounts: list[bundle.Mount] = dataclasses.field(default_factory=list)
     summary: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     volumes: list[str] = dataclasses.field(default_factory=list)
@@ -56,7 +57,7 @@ class Builder:
         self, service: convert.Service, image: image_store.Image, *, folder: str, inherited: Mapping[str, str]
     ) -> Mounts:
         """``folder`` is the container's; ``inherited``: anonymous volumes, by target, of the container it replaces."""
-        made = Mounts()
+        made = Mounts(ownership.who(service, image, self._environment.directory))
         for target in image.config.volumes:
             self._anonymous(made, {"target": target}, inherited)
         for reference in service.get("volumes_from") or []:
@@ -100,7 +101,10 @@ class Builder:
         flags.append(options.get("propagation") or "rprivate")
         if entry.get("read_only"):
             flags += ["ro"] if options.get("recursive") in {"writable", "disabled"} else ["ro", "rro"]
-        mount = bundle.Mount(type="bind", source=source, target=entry["target"], options=tuple(flags))
+        whose = ownership.choose(entry, source, made.by)
+        if whose.owner:
+            flags.append(whose.option)
+        mount = bundle.Mount("bind", source, entry["target"], tuple(flags), whose.owner)
         made.add(mount, kind="bind", read_only=bool(entry.get("read_only")))
 
     def _named(self, made: Mounts, entry: Entry) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from devenv import errors
-from devenv.runtime import capabilities, resources
+from devenv.runtime import capabilities, idmap, resources
 from devenv.util import fs
 
 if TYPE_CHECKING:
@@ -64,11 +64,19 @@ class Rootfs(NamedTuple):
     binds: tuple[tuple[str, str], ...] = ()  # source, target; read-only
 
 
+class Owner(NamedTuple):
+    """Whose the files of a bind are: on disk, and as the container sees them. Users and groups."""
+
+    outside: tuple[int, int]
+    inside: tuple[int, int]
+
+
 class Mount(NamedTuple):
     type: str
     source: str
     target: str
     options: tuple[str, ...] = ()
+    owner: Owner | None = None  # beside the option `idmap` or `ridmap`
 
 
 class Device(NamedTuple):
@@ -244,16 +252,30 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
     elif options.ipc:
         del system[-1]  # it comes with the namespace that is joined
     chosen = [mount for mount in system if mount.target not in own or mount.target in {"/proc", "/dev", "/sys"}]
-    own_ids = options.user_namespace is not None
     return [
         {
             "destination": mount.target,
             "type": mount.type,
             "source": mount.source,
-            "options": [*_recursive(mount.options), *(_mapped(mount.options) if own_ids else [])],
+            "options": [
+                *_recursive(mount.options),
+                *(_mapped(mount.options) if options.user_namespace and not mount.owner else []),
+            ],
+            **_owned(mount, options.user_namespace),
         }
         for mount in (*chosen, *options.mounts)
     ]
+
+
+def _owned(mount: Mount, ids: Ids | None) -> dict[str, Any]:
+    if mount.owner is None:
+        return {}
+    ids = ids or Ids(0, idmap.EVERY_ID)
+    uids, gids = (
+        idmap.exchanged(outside, inside, first=ids.first, size=ids.size)
+        for outside, inside in zip(mount.owner.outside, mount.owner.inside, strict=True)
+    )
+    return {"uidMappings": uids, "gidMappings": gids}
 
 
 def _recursive(options: tuple[str, ...]) -> list[str]:

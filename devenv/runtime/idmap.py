@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 from typing import Any
@@ -12,9 +13,34 @@ from devenv.linux import mount, namespace
 
 Mappings = list[dict[str, Any]]
 
+EVERY_ID = (1 << 32) - 1  # -1 is none
+_SPARE = 65533  # neither people nor systemd's dynamic users, and not nobody
+
 
 def text(mappings: Mappings) -> str:
     return "".join(f"{each['containerID']} {each['hostID']} {each['size']}\n" for each in mappings)
+
+
+def exchanged(outside: int, inside: int, *, first: int = 0, size: int = EVERY_ID) -> Mappings:
+    """For an idmapped mount: who is ``outside`` on disk is ``inside`` in there, and whatever else keeps its number.
+
+    Each id on disk has one in there and the other way round (user_namespaces(7)), so somebody has to take the number
+    that is given up: ``_SPARE`` does, whom no image has. Straight exchange would let a service's user 1000 make files
+    of the machine's root where root stands for the person 1000. ``first`` and ``size`` are the ids of the container's
+    user namespace.
+    """
+    spare = _SPARE if _SPARE not in {outside, inside} else _SPARE - 1
+    moved = {} if outside == inside else {outside: inside, inside: spare, spare: outside}
+    found: Mappings = []
+    start = 0
+    for disk in sorted({*(each for each in moved if each < size), size}):
+        if start < disk:
+            found.append({"containerID": start, "hostID": first + start, "size": disk - start})
+        start = disk + 1
+    found += [
+        {"containerID": disk, "hostID": first + shown, "size": 1} for disk, shown in moved.items() if shown < size
+    ]
+    return found
 
 
 def root(uids: Mappings, gids: Mappings) -> tuple[int, int]:
@@ -98,6 +124,50 @@ def apply(tree: int, space: int, *, source: str, recursive: bool = False) -> Non
             f"the filesystem of `{source}` can't show files with other ids, as a user namespace needs it",
             hint="use `userns_mode: host`",
         ) from exc
+
+
+def possible(source: str, *, recursive: bool) -> tuple[str, str]:
+    """The option that the mount at ``source`` can be given, and if none why not.
+
+    Tried: which filesystems can (FS_ALLOW_IDMAP) differs from kernel to kernel. Without ``ridmap`` what is mounted
+    beneath keeps its ids.
+    """
+    last = ""
+    for option, deep in (("ridmap", mount.AT_RECURSIVE), ("idmap", 0)):
+        if deep and not recursive:
+            continue
+        try:
+            tree = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | deep)
+            try:
+                flags = mount.AT_EMPTY_PATH | deep
+                mount.mount_setattr(tree, "", flags, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=_any_namespace())
+            finally:
+                os.close(tree)
+            return option, ""
+        except OSError as exc:
+            last = _NOT_MAPPED.get(exc.errno or 0) or str(exc.strerror)
+    return "", last
+
+
+_NOT_MAPPED = {
+    errno.EINVAL: "its filesystem, or this kernel, can't map ids",
+    errno.ENOSYS: "mapping ids needs Linux 5.12",
+    errno.EPERM: "its mount belongs to another user namespace or has mapped ids already",
+}
+
+
+@functools.cache
+def _any_namespace() -> int:
+    """One to try with, kept open: making one takes a fork."""
+    everybody: Mappings = [{"containerID": 0, "hostID": 0, "size": EVERY_ID}]
+    return user_namespace(everybody, everybody)
+
+
+def current(path: str) -> Mappings:
+    """What a process's ``uid_map`` or ``gid_map`` says."""
+    with open(path) as file:
+        rows = [tuple(int(field) for field in line.split()) for line in file]
+    return [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in rows]
 
 
 def user_namespace(uids: Mappings, gids: Mappings) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -30,9 +30,32 @@ def resolve(root: int, text: str, additional: Iterable[str] = ()) -> User:
 
     A number is itself even where a user of that name exists (CVE-2016-3697). Raises ``ContainerError``.
     """
+    return _resolve(text, additional, passwd=_read(root, "/etc/passwd"), group_file=_read(root, "/etc/group"))
+
+
+def of_image(layers: Sequence[str], text: str) -> User:
+    """The same, before there is a root: by the topmost of an image's ``layers`` that has each of the two files."""
+    return _resolve(text, (), passwd=_topmost(layers, "/etc/passwd"), group_file=_topmost(layers, "/etc/group"))
+
+
+def _topmost(layers: Sequence[str], path: str) -> bytes:
+    for layer in layers:
+        root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # A whiteout is there, too, and no regular file.
+            os.close(openat2.in_root(root, path, os.O_PATH | os.O_NOFOLLOW))
+            return _read(root, path)
+        except OSError:
+            continue
+        finally:
+            os.close(root)
+    return b""
+
+
+def _resolve(text: str, additional: Iterable[str], *, passwd: bytes, group_file: bytes) -> User:
     name, colon, group = text.partition(":")
-    users = list(_lines(_read(root, "/etc/passwd"), 7))
-    groups = list(_lines(_read(root, "/etc/group"), 4))
+    users = list(_lines(passwd, 7))
+    groups = list(_lines(group_file, 4))
     uid, entry = _user(name or "0", users)
     gid = _group(group, groups) if colon and group else (_number(entry[3]) or 0) if entry else 0
     extra: list[int] = []

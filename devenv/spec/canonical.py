@@ -94,6 +94,16 @@ def flag_or_not(value: Any) -> Any:
     return OMIT if value is None else _boolean(value)
 
 
+def flag_or_text(value: Any) -> Any:
+    """Either a yes or no, however it is written, or something that is neither."""
+    if value is None or value == "":
+        return OMIT
+    try:
+        return value if isinstance(value, bool) else scalars.boolean(scalars.show(value))
+    except ValueError:
+        return scalars.show(value)
+
+
 def opt_out(value: Any) -> Any:
     return OMIT if value is None or _boolean(value) else False
 

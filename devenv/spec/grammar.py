@@ -263,6 +263,7 @@ VOLUMES = Items(
                         "create_host_path": BOOLEAN,
                         "recursive": choice("enabled", "disabled", "writable", "readonly"),
                         "selinux": choice("z", "Z"),
+                        "x-idmap": Scalar(("boolean", "integer", "string")),
                     }
                 ),
                 "volume": Object({"labels": LIST_OR_DICT, "nocopy": BOOLEAN, "subpath": STRING}),

@@ -53,6 +53,8 @@ def _options(mount: dict[str, Any], options: list[str]) -> None:
             mount["volume"] = {"nocopy": True}
         elif option in _PROPAGATIONS:
             mount.setdefault("bind", {})["propagation"] = option
+        elif option in {"idmap", "noidmap"}:
+            mount.setdefault("bind", {})["x-idmap"] = option == "idmap"
         elif option in {"z", "Z"}:
             mount.setdefault("bind", {})["selinux"] = option
         # Compose ignores what it doesn't know here: `cached`, `delegated`, `consistent` and the like.

@@ -151,6 +151,7 @@ MOUNT = Table(
                 "propagation": _text,
                 "create_host_path": canonical.opt_out,
                 "recursive": _text,
+                "x-idmap": canonical.flag_or_text,
             }
         ),
         "volume": Table({"labels": _mapping, "nocopy": _flag, "subpath": _text}),

@@ -26,6 +26,7 @@ from devenv.reconcile import (
     loop,
     making,
     mounts,
+    ownership,
     plan,
     planner,
     planning,
@@ -139,7 +140,7 @@ class Operations:
         answer = {"operations": len(todo.operations), "plan": todo.to_text(), "steps": todo.to_json()}
         if params.get("dry_run"):
             return answer
-        self._warn(environment, send)
+        self._warn(environment, images, send)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
         if not todo.is_empty:
@@ -185,11 +186,13 @@ class Operations:
         wishes = [pulling.wish(name, environment.services[name], override=override) for name in services]
         return await images.obtain_all(wishes, base=environment.directory)
 
-    def _warn(self, environment: desired.Environment, send: Send) -> None:
+    def _warn(self, environment: desired.Environment, images: Mapping[str, image_store.Image], send: Send) -> None:
         for name in sorted(environment.services):
             service = environment.services[name]
             unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
             confined = confinement.notes(service, environment.directory)
+            if name in images:
+                confined = [*confined, *ownership.notes(service, images[name], environment.directory)]
             unset += [f"service `{name}`: {text}" for text in (*confined, *usernamespace.notes(service))]
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)

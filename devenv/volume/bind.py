@@ -15,13 +15,7 @@ def resolve(source: str, *, base: str, create: bool) -> str:
     With ``create`` a missing source becomes a folder that belongs to whom its parent belongs to. Raises
     ``VolumeError`` if there is none, or if what is there can't be it.
     """
-    if not source or "\0" in source:
-        raise errors.VolumeError("a bind mount has an empty `source`")
-    expanded = os.path.expanduser(source)
-    if expanded.startswith("~"):
-        raise errors.VolumeError(f"bind source `{source}`: there is no such user")
-    path = os.path.join(base, expanded)
-    real = os.path.realpath(path)
+    real = real_path(source, base=base)
     try:
         status = os.stat(real)
     except (FileNotFoundError, NotADirectoryError):
@@ -33,9 +27,18 @@ def resolve(source: str, *, base: str, create: bool) -> str:
         return real
     except OSError as exc:
         raise errors.VolumeError(f"bind source `{source}`: `{real}`: {exc.strerror}") from exc
-    if expanded.endswith("/") and not stat.S_ISDIR(status.st_mode):
+    if source.endswith("/") and not stat.S_ISDIR(status.st_mode):
         raise errors.VolumeError(f"bind source `{source}` is a file, not a folder", hint="leave the last `/` out")
     return real
+
+
+def real_path(source: str, *, base: str) -> str:
+    if not source or "\0" in source:
+        raise errors.VolumeError("a bind mount has an empty `source`")
+    expanded = os.path.expanduser(source)
+    if expanded.startswith("~"):
+        raise errors.VolumeError(f"bind source `{source}`: there is no such user")
+    return os.path.realpath(os.path.join(base, expanded))
 
 
 def beneath(folder: str, path: str) -> str:

@@ -23,7 +23,7 @@ PROJECT = """
         userns_mode: auto
         command: [sleep, "1000"]
         stop_signal: SIGKILL
-        volumes: [".:/src", "data:/data", "kept:/var/mail:ro"]
+        volumes: [".:/src:noidmap", "data:/data", "kept:/var/mail:ro"]
         devices: ["/dev/tty:/dev/other"]
       guest:
         image: "host:"
@@ -174,7 +174,7 @@ def test_it_goes_with_whatever_else_a_service_asks_for(devenv: runner.Devenv, pr
 
 
 def test_what_cannot_be_mapped_is_said(devenv: runner.Devenv, project: projects.Project) -> None:
-    project.write(PROJECT.format(name="mapped")).edit('".:/src"', '"/sys/kernel:/src"')
+    project.write(PROJECT.format(name="mapped")).edit('".:/src:noidmap"', '"/sys/kernel:/src"')
     said = devenv("up", "-d", "one", code=1).stderr
     assert "can't show files with other ids" in said
     assert "userns_mode: host" in said

@@ -135,3 +135,16 @@ def test_the_specifications_numbers(image: pathlib.Path) -> None:
     found = user.exactly(root, {"uid": 1000, "gid": 3, "additionalGids": [4]})
     assert found == (1000, 3, (4,), "/home/ann")
     os.close(root)
+
+
+def test_by_the_layers_of_an_image(tmp_path: pathlib.Path) -> None:
+    for name, passwd in (("top", None), ("middle", "app:x:12:34::/:\n"), ("bottom", "app:x:1:1::/:\n")):
+        (tmp_path / name / "etc").mkdir(parents=True)
+        if passwd:
+            (tmp_path / name / "etc" / "passwd").write_text(passwd)
+    layers = [str(tmp_path / name) for name in ("top", "middle", "bottom")]
+    assert user.of_image(layers, "app")[:2] == (12, 34)
+    assert user.of_image(layers, "77")[:2] == (77, 0)
+    (tmp_path / "top" / "etc" / "passwd").symlink_to("/etc/passwd")  # itself: what is no file hides those below
+    with pytest.raises(errors.ContainerError, match="no user `app`"):
+        user.of_image(layers, "app")
