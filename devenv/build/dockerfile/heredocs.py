@@ -19,16 +19,23 @@ class Delimiter(NamedTuple):
 
 
 def delimiters(line: str) -> list[Delimiter]:
-    """In a whole line, whose quotes keep words together."""
+    """In a whole line, whose quotes keep words together. Raises ``WordError``."""
     try:
-        found = words.process(line, {}, raw_quotes=True, raw_escapes=True, keep_unset=True).words
+        found = words.process(line, {}, raw_quotes=True, raw_escapes=True, keep_unset=True, forgetful=True).words
     except words.WordError:
         return []
-    return [each for each in map(delimiter, found) if each is not None]
+    return [each for each in map(_delimiter, found) if each is not None]
 
 
 def delimiter(word: str) -> Delimiter | None:
-    """Of a single word. Raises ``WordError``."""
+    """Of a word that may be none."""
+    try:
+        return _delimiter(word)
+    except words.WordError:
+        return None
+
+
+def _delimiter(word: str) -> Delimiter | None:
     if "<<" not in word or not (match := _WORD.match(word)) or not match[3]:
         return None
     plain = words.process(match[3], {}, keep_unset=True).words

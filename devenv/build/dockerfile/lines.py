@@ -45,9 +45,10 @@ class Source:
         """The next instruction's."""
         comments: list[str] = []
         while self._number < len(self._lines):
-            line = self._take().lstrip(words.SPACE)
+            raw = self._take()
+            line = raw.lstrip(words.SPACE)
             if line.startswith("#"):
-                comment = line[1:].strip(words.SPACE)
+                comment = raw[1:].strip(words.SPACE)  # as BuildKit, which does not look where it stands
                 comments = [*comments, comment] if comment else []
                 continue
             text, ended = self._continued(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from devenv.build.dockerfile import instructions, values, words
+from devenv.build.dockerfile import instructions, values
 from devenv.build.dockerfile.malformed import Malformed, did_you_mean
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -19,7 +19,7 @@ _FIELDS = {
     "ro": "readonly",
     "rw": "readwrite",
 }
-_ALONE = frozenset({"readonly", "readwrite", "required"})  # need no value
+_VALUED = frozenset(_FIELDS.values()) - {"readonly", "readwrite", "required"}
 _OWNED = frozenset({"secret", "ssh", "cache"})  # have a mode and an owner
 
 
@@ -43,24 +43,19 @@ class Settled:
 
 
 def read(text: str) -> instructions.Mount:
-    """Every field but ``from`` may hold variables, so only what has none is checked further. Raises ``Malformed``."""
+    """As far as can be said before the variables are known. Raises ``Malformed``."""
     found: list[tuple[str, str]] = []
     for field in values.fields(text):
         name, equals, value = field.partition("=")
-        canonical = _FIELDS.get(name.lower())
-        if canonical is None:
-            raise Malformed(f"a mount has no field `{name}`", word=name, hint=did_you_mean(name, _FIELDS))
-        if not equals and canonical not in _ALONE:
-            raise Malformed(f"the mount's `{name}` needs a value", word=name)
-        if canonical == "from" and "$" in value[:-1]:
+        name = _FIELDS.get(name.lower(), name)
+        if name == "from" and "$" in value[:-1]:
             hint = "name a stage with FROM, whose image may hold variables, and mount from that"
             raise Malformed("a mount's `from` can't hold variables", word=value, hint=hint)
-        found.append((canonical, value if equals else "true"))
+        if not equals and name in _VALUED:
+            raise Malformed(f"the mount's `{name}` needs a value", word=name)
+        found.append((name, value if equals else "true"))
     kind = next((value.lower() for name, value in reversed(found) if name == "type"), "bind")
-    mount = instructions.Mount(kind, tuple(found))
-    if "$" not in text:
-        settle(mount, lambda value: words.expand(value, {}))
-    return mount
+    return instructions.Mount(kind, tuple(found))
 
 
 def settle(mount: instructions.Mount, expand: Callable[[str], str]) -> Settled:
@@ -68,6 +63,8 @@ def settle(mount: instructions.Mount, expand: Callable[[str], str]) -> Settled:
     found: dict[str, str] = {}
     writable: bool | None = None
     for name, written in mount.fields:
+        if name not in _FIELDS:
+            raise Malformed(f"a mount has no field `{name}`", word=name, hint=did_you_mean(name, _FIELDS))
         value = expand(written)
         if name in {"readonly", "readwrite"}:
             writable = values.boolean(value, name) is (name == "readwrite")

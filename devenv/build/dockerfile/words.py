@@ -56,8 +56,13 @@ def process(
     raw_quotes: bool = False,
     raw_escapes: bool = False,
     keep_unset: bool = False,
+    forgetful: bool = False,
 ) -> Expansion:
-    """``raw_…`` leaves quotes and escapes in the result, though they work; without ``quotes`` they are mere text."""
+    """``raw_…`` leaves quotes and escapes in the result, though they work; without ``quotes`` they are mere text.
+
+    With ``forgetful`` a word loses what stands before a ``${v:-w}`` in it. So does BuildKit, everywhere; what it takes
+    for a heredoc hangs on it: nothing in ``$((1 << ${v:-2}))`` is one.
+    """
     reader = _Reader(
         text,
         env,
@@ -67,7 +72,7 @@ def process(
         raw_escapes=raw_escapes,
         keep_unset=keep_unset,
     )
-    words = _Words()
+    words = reader.words = _Words(forgetful=forgetful)
     whole = reader.until("", words)
     return Expansion(whole, tuple(words.finish()), frozenset(reader.used), frozenset(reader.undefined))
 
@@ -75,9 +80,14 @@ def process(
 class _Words:
     """The same text in words: a space ends one, unless it was quoted or escaped; an empty one is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, forgetful: bool) -> None:
         self._found: list[str] = []
         self._word = ""
+        self._forgetful = forgetful
+
+    def forget(self) -> None:
+        if self._forgetful:
+            self._word = ""
 
     def add(self, text: str) -> None:
         for character in text:
@@ -118,6 +128,7 @@ class _Reader:
         self._raw_quotes = raw_quotes
         self._raw_escapes = raw_escapes
         self._keep_unset = keep_unset
+        self.words = _Words(forgetful=False)
         self.used: set[str] = set()
         self.undefined: set[str] = set()
 
@@ -129,7 +140,9 @@ class _Reader:
         self._depth += 1
         if self._depth > DEEPEST:
             raise WordError("variables are nested too deeply")
-        words = words or _Words()
+        if words is None:
+            words = _Words(forgetful=False)
+            self.words.forget()
         result: list[str] = []
         while self._at < len(self._text):
             if stop and self._peek() == stop:

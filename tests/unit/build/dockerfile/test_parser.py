@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from devenv.build.dockerfile import instructions, parser
 
 
@@ -36,3 +38,8 @@ def test_a_trigger_is_read_again_from_its_expression() -> None:
         assert type(again) is type(read.trigger)
         assert again.flags == read.trigger.flags
         assert again.text == read.trigger.text
+
+
+@pytest.mark.parametrize("line", ["RUN echo $((1 << ${x:-2}))", "RUN cat <<<x", "RUN echo 1<2", "RUN echo '<<EOF'"])
+def test_is_no_heredoc(line: str) -> None:
+    assert run(f"{line}\n").heredocs == ()
