@@ -11,8 +11,14 @@ import sys
 
 from devenv.util import folders
 
-# `doctor` looks at the machine as the caller sees it, which a process in a user namespace can't.
-_NEVER_FAST = ("doctor", "init", "version", "--version", "-v", "--help", "-h")
+# What looks at the machine, or runs commands on it, as the caller does: a process in a user namespace can't.
+_NEVER_FAST = ("doctor", "init", "task", "ci", "version", "--version", "-v", "--help", "-h")
+
+# Of the options before the command.
+_WITH_VALUE = frozenset(
+    {"-f", "--file", "-p", "--project-name", "--project-directory", "--profile", "--env-file", "--parallel"}
+    | {"--progress", "--ansi"}
+)
 
 # What will need a supervisor, where there was none a moment ago. With one of the second set nobody can tell yet.
 _STARTS = frozenset({"up", "run", "create", "start", "restart"})
@@ -25,7 +31,7 @@ def main() -> None:
         from devenv.oci import entry
 
         entry.begin(arguments[1:])
-    if arguments and arguments[0] not in _NEVER_FAST and "DEVENV_SLOW" not in os.environ:
+    if arguments and _command(arguments) not in _NEVER_FAST and "DEVENV_SLOW" not in os.environ:
         code = _forward(arguments)
         if code is not None:
             # Nothing was opened or buffered here, so there is nothing that an orderly shutdown would add.
@@ -52,6 +58,14 @@ def main() -> None:
 
     # All is written out, and taking the interpreter apart piece by piece costs as much as a small command.
     os._exit(app.main(arguments))
+
+
+def _command(arguments: list[str]) -> str:
+    """The first word that is neither an option nor an option's value; else the first of all."""
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-"):
+        position += 2 if arguments[position] in _WITH_VALUE else 1
+    return arguments[position] if position < len(arguments) else arguments[0]
 
 
 def runtime_directory() -> str:

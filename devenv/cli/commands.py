@@ -112,6 +112,10 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("plan", "Print what `up` would do, and why"),
     "graph": Command("graph", "Print what depends on what"),
     "doctor": Command("doctor", "Show what this machine gives and lacks"),
+    "task": Command("task", "Run one of the project's tasks, or list them", positional=True),
+    "ci": Command(
+        "ci", "Bring everything up, run a command, keep what tells of it, and take everything down", positional=True
+    ),
     "init": Command("init", "Begin a project from a template"),
     "version": Command("version", "Print the version"),
 }

@@ -375,7 +375,6 @@ TASKS = Object(
                 "working_dir": STRING,
                 "inputs": TEXT_OR_LIST,
                 "outputs": TEXT_OR_LIST,
-                "watch": BOOLEAN,
             }
         ),
     ),

@@ -107,8 +107,6 @@ def _load(options: LoadOptions) -> Loaded:
     if options.resolve_env:
         resolve_env_files(spec, read.environment, report)
     _resolve_label_files(spec, report)
-    if spec.get("tasks") or spec.get("x-devenv"):
-        report.warn("`tasks` is understood but not effective yet")
     spec["working_dir"] = read.directory
     project = _project(spec, sorted(selection.disabled), report)
     return Loaded(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from devenv.spec import diagnostic, portforms, readiness
+from devenv.spec import diagnostic, portforms, readiness, taskforms
 
 Names = Mapping[str, Any]
 _RESOURCE = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -86,6 +86,7 @@ def consistency(
     for name in sorted(services):
         _service(name, services, disabled, all_names, report)
     _container_names(services, report)
+    _tasks(spec, disabled, report)
     for section in ("networks", "volumes"):
         for name, item in (all_names.get(section) or {}).items():
             if not item.get("external") and not _RESOURCE.fullmatch(item.get("name", name)):
@@ -99,6 +100,34 @@ def consistency(
     if cycle:
         path = ("services", cycle[-2], "depends_on", cycle[-1])
         report.add(path, f"dependency cycle: {' -> '.join(cycle)}", hint="one of them has to start without the other")
+
+
+def _tasks(spec: Names, disabled: Names, report: diagnostic.Report) -> None:
+    sections = {("tasks",): spec.get("tasks"), ("x-devenv", "tasks"): (spec.get("x-devenv") or {}).get("tasks")}
+    tasks: dict[str, taskforms.Task] = {}
+    places: dict[str, diagnostic.Path] = {}
+    for section, given in sections.items():
+        for name, value in (given or {}).items():
+            places[name] = (*section, name)
+            try:
+                tasks[name] = taskforms.parse(name, value)
+            except ValueError as exc:
+                report.add(places[name], str(exc))
+    services = {**disabled, **(spec.get("services") or {})}
+    for name, task in tasks.items():
+        for other in task.tasks:
+            if other not in tasks:
+                hint = f"write `{taskforms.SERVICE}{other}` for the service" if other in services else None
+                message = f"task `{name}` depends on the undefined task `{other}`"
+                report.add(places[name], message, hint=hint or diagnostic.did_you_mean(other, tasks), value=other)
+        for other in (*task.services, *((task.service,) if task.service else ())):
+            if other not in services:
+                _undefined(
+                    places[name], f"task `{name}` names the undefined service `{other}`", other, services, report
+                )
+    cycle = find_cycle({name: sorted(set(task.tasks) & set(tasks)) for name, task in tasks.items()})
+    if cycle:
+        report.add(places[cycle[-2]], f"tasks depend on each other in a cycle: {' -> '.join(cycle)}")
 
 
 def runtimes(spec: Mapping[str, Any], has: Callable[[str], bool], report: diagnostic.Report, *, hint: str) -> None:

@@ -51,3 +51,18 @@ def test_an_answer_that_comes_at_once_is_taken(tmp_path: pathlib.Path) -> None:
         found = {entry._send(str(tmp_path), ["ls"]) for _ in range(200)}
         server.join()
     assert found == {7}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["task", "lint"], "task"),
+        (["-f", "x.yaml", "--debug", "task"], "task"),
+        (["-p", "task", "up"], "up"),
+        (["--progress=json", "ci", "make"], "ci"),
+        (["--help"], "--help"),
+        (["-f"], "-f"),
+    ],
+)
+def test_which_command_it_is(arguments: list[str], expected: str) -> None:
+    assert entry._command(arguments) == expected

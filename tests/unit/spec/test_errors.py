@@ -219,6 +219,6 @@ def test_a_chain_of_ten_thousand_is_no_cycle_and_quick_enough(tmp_path: pathlib.
 def test_warnings(tmp_path: pathlib.Path) -> None:
     text = "version: '3'\n" + WEB + "    ready: {http: /}\ntasks: {t: echo}\nnetworks: {n: {external: {name: o}}}\n"
     warnings = " ".join(load(tmp_path, text).warnings)
-    for part in ("`version` is obsolete", "deprecated", "`tasks`"):
+    for part in ("`version` is obsolete", "deprecated"):
         assert part in warnings
     assert "no attribute `htp`" in refused(tmp_path, WEB + "    ready: {htp: /}\n").message
