@@ -60,6 +60,15 @@ class BlobStore:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             fs.write_whole(self.path(wanted), data, durable=True)
 
+    def adopt(self, wanted: descriptor.Descriptor, path: str, *, held: lease.Lease) -> None:
+        """A file on our filesystem that was hashed while it was written; it is gone from where it was. Not synced."""
+        held.add(wanted.digest)
+        if self.has(wanted):
+            os.unlink(path)
+            return
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        os.rename(path, self.path(wanted))
+
     def verify(self) -> list[str]:
         """Read every blob; the digests of those whose content is another. They are taken away: pulling or loading the
         image again brings them back."""

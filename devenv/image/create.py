@@ -116,13 +116,13 @@ def image(
             "schemaVersion": 2,
             "mediaType": descriptor.OCI_MANIFEST,
             "config": descriptor.to_json(taker.value(config, descriptor.OCI_CONFIG)),
-            "layers": [descriptor.to_json(_as_oci(each)) for each in (*below, top.blob)],
+            "layers": [descriptor.to_json(as_oci(each)) for each in (*below, top.blob)],
         },
         descriptor.OCI_MANIFEST,
     )
 
 
-def _as_oci(each: descriptor.Descriptor) -> descriptor.Descriptor:
+def as_oci(each: descriptor.Descriptor) -> descriptor.Descriptor:
     """Layers of both worlds are the same bytes; one manifest should not mix their names."""
     names = {
         "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",

@@ -37,7 +37,7 @@ class DockerArchive:
     def find(self, *, name: str = "", digest: str = "") -> content.Content:
         if digest:
             raise errors.ImageError(f"{self._what}: a docker archive has no digests to choose by")
-        entry = self._select(name)
+        entry = self.choose(name)
         data = self._files.read(entry.config, what=self._what)
         layers = [content.Layer(self._files.source(each), "") for each in entry.layers]
         return content.assemble(data, layers, what=self._what)
@@ -51,7 +51,8 @@ class DockerArchive:
                 raise errors.ImageError(f"{self._what}: {str(name)[:200]!r} is not in the archive")
         return Entry(config, tuple(layers), tuple(dict.fromkeys(_names(tags))))
 
-    def _select(self, name: str) -> Entry:
+    def choose(self, name: str) -> Entry:
+        """The image called so, or the only one. Raises ``ImageError`` otherwise."""
         entries = self.entries()
         if name:
             wanted = str(reference.parse(name))

@@ -14,7 +14,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.image import archive, content, descriptor, docker_archive, files, layer, lease, manifest, oci_layout, source
+from devenv.image import (
+    archive,
+    content,
+    descriptor,
+    docker_archive,
+    files,
+    layer,
+    lease,
+    manifest,
+    oci_layout,
+    reference,
+    source,
+)
 from devenv.image import store as image_store
 from devenv.util import paths
 
@@ -41,6 +53,20 @@ def load(where: paths.Paths, path: str, *, what: str) -> list[Loaded]:
             return loader.docker()
 
 
+def bring(
+    store: image_store.ImageStore, where: paths.Paths, wanted: reference.Reference, path: str, *, held: lease.Lease
+) -> descriptor.Descriptor:
+    """The blobs of one image, under a lease alone: what it leads to, which is no image of the store's."""
+    what = f"image `{wanted.familiar}`"
+    if wanted.transport is reference.Transport.OCI:
+        return _Loader(store, files.Folder(path), held, what).from_layout(wanted)
+    with archive.opened(where, path, what=what) as opened:
+        loader = _Loader(store, opened, held, what)
+        if archive.is_layout(opened, wanted.transport):
+            return loader.from_layout(wanted)
+        return loader.from_archive(wanted.name)
+
+
 class _Loader:
     def __init__(self, store: image_store.ImageStore, found: files.Files, held: lease.Lease, what: str) -> None:
         self._store = store
@@ -62,6 +88,13 @@ class _Loader:
         for target in targets.values():
             self._copy_all(layout, target)
         return [self._keep(target, names[digest]) for digest, target in targets.items()]
+
+    def from_layout(self, wanted: reference.Reference) -> descriptor.Descriptor:
+        layout = oci_layout.Layout(self._files, what=self._what)
+        chosen = layout.choose(name=wanted.name, digest=wanted.digest)
+        target = manifest.find(chosen, layout.read, what=self._what).target
+        self._copy_all(layout, target)
+        return target
 
     def _copy_all(self, layout: oci_layout.Layout, target: descriptor.Descriptor, depth: int = 0) -> None:
         if depth >= manifest.DEPTH_LIMIT:
@@ -89,6 +122,9 @@ class _Loader:
     def docker(self) -> list[Loaded]:
         entries = docker_archive.DockerArchive(self._files, what=self._what).entries()
         return [self._keep(self._manifest(entry), entry.tags) for entry in entries]
+
+    def from_archive(self, name: str) -> descriptor.Descriptor:
+        return self._manifest(docker_archive.DockerArchive(self._files, what=self._what).choose(name))
 
     def _manifest(self, entry: docker_archive.Entry) -> descriptor.Descriptor:
         config = self._files.read(entry.config, what=self._what)

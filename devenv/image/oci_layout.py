@@ -20,9 +20,13 @@ class Layout:
 
     def find(self, *, name: str = "", digest: str = "") -> content.Content:
         """The image called ``name``, or with that manifest, or the only one, for this machine's platform."""
-        chosen = self._select(self.entries(), name=name, digest=digest)
+        chosen = self.choose(name=name, digest=digest)
         found = manifest.find(chosen, self.read, what=self._what).manifest
         return manifest.assemble(found, self.read(found.config), self.source, verify=True, what=self._what)
+
+    def choose(self, *, name: str = "", digest: str = "") -> list[descriptor.Descriptor]:
+        """What is called so in its index, for whichever platforms. Raises ``ImageError`` when nothing is."""
+        return self._select(self.entries(), name=name, digest=digest)
 
     def entries(self) -> list[descriptor.Descriptor]:
         self._check_version()

@@ -20,7 +20,7 @@ import errno
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -124,6 +124,41 @@ def size(folder: str) -> int:
     return found if isinstance(found, int) else 0
 
 
+def adopt(where: paths.Paths, chain_id: str, folder: str, *, diff_id: str, entries: int, size: int) -> Snapshot:
+    """``folder`` is a layer already, as overlayfs left it on top of those below: it becomes ours and is gone then.
+
+    It is on our filesystem, and nobody changes it any more. The lease has the chain id.
+    """
+    with _locked(where, chain_id):
+        found = load(where, chain_id)
+        if found is None:
+            stage = f"{where.data}/stage/{chain_id}"
+            tree.remove(stage)
+            os.mkdir(stage, 0o700)
+            try:
+                os.rename(folder, f"{stage}/fs")
+                fs.write_json(f"{stage}/layer.json", _record(diff_id, entries=entries, size=size))
+                _discard(where, chain_id)
+                os.rename(stage, f"{where.data}/layers/{chain_id}")
+            finally:
+                tree.remove(stage)
+            found = load(where, chain_id)
+    assert found is not None
+    return found
+
+
+def _record(diff_id: str, *, entries: int, size: int, notes: Sequence[str] = (), hides_all: bool = False) -> Any:
+    return {
+        "diff_id": diff_id,
+        "boot": boot_id(),
+        "entries": entries,
+        "size": size,
+        "notes": notes,
+        "empty": entries == 0,
+        "hides_all": hides_all,
+    }
+
+
 def _ensure(where: paths.Paths, chain_id: str, wanted: content.Layer, *, lower: tuple[str, ...], what: str) -> Snapshot:
     found = load(where, chain_id)
     if found is not None:
@@ -191,7 +226,7 @@ def _discard(where: paths.Paths, chain_id: str) -> None:
         tree.remove(trash)
 
 
-def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> dict[str, Any]:
+def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> Any:
     from devenv.image import below, layer, unpack
 
     opaque = opaque_attribute()
@@ -199,15 +234,13 @@ def _fill(root: str, wanted: content.Layer, *, lower: tuple[str, ...]) -> dict[s
     with contextlib.closing(unpacker), layer.Stream(wanted) as stream:
         unpacker.run(stream.chunks())
         notes = [f"{text} ({count} times)" if count > 1 else text for text, count in sorted(unpacker.notes.items())]
-        return {
-            "diff_id": wanted.diff_id,
-            "boot": boot_id(),
-            "entries": unpacker.entries,
-            "size": unpacker.size,
-            "notes": notes,
-            "empty": unpacker.entries == 0,
-            "hides_all": unpacker.hides_all,
-        }
+        return _record(
+            wanted.diff_id,
+            entries=unpacker.entries,
+            size=unpacker.size,
+            notes=notes,
+            hides_all=unpacker.hides_all,
+        )
 
 
 def sweep(where: paths.Paths) -> None:
