@@ -1,0 +1,169 @@
+"""From requests to images: read, converted, executed, put into the store.
+
+All requests of one call are one graph: a step that two of them share is done once, and what is independent is done at
+once. Whoever calls is root, or has entered the user's namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from devenv import errors
+from devenv.build import (
+    bases,
+    convert,
+    execution,
+    image,
+    layers,
+    network,
+    progress,
+    request,
+    result,
+    run,
+    running,
+    scope,
+    sources,
+    steps,
+)
+from devenv.build.dockerfile import instructions, parser
+from devenv.image import create, descriptor
+from devenv.image import store as image_store
+from devenv.util import paths
+
+
+class _Image(NamedTuple):
+    request: request.Request
+    dockerfile: instructions.Dockerfile
+    found: bases.Bases
+    converted: list[convert.Converted]  # one for each platform
+
+
+def solve(
+    requests: Sequence[request.Request],
+    *,
+    where: paths.Paths,
+    store: image_store.ImageStore,
+    tell: progress.Tell,
+) -> list[result.Result]:
+    """In the order of the requests. Raises ``BuildError`` placed where a line is to blame, ``ImageError``, and what
+    interrupts; then nothing runs on. ``store`` keeps what was made until it is closed."""
+    with contextlib.ExitStack() as held:
+        tools = layers.Tools(where, store.blobs, store.held)
+        machine = run.Machine(running.Running(where), network.Network(where))
+        held.callback(machine.running.close)
+        held.callback(machine.network.close)
+        steps.sweep(where, lambda name: _left(machine, name))
+        images = [
+            _read(
+                each,
+                bases.Bases(where, store, each, tell=tell),
+                functools.partial(sources.Sources, where, each, held),
+                machine,
+            )
+            for each in requests
+        ]
+        done = execution.Execution(where, tools, machine, tell=tell, debug=any(each.debug for each in requests))
+        done.run([each.draft.vertex for one in images for each in one.converted])
+        results = [_finish(each, where, store, tools, done) for each in images]
+        done.cache.settle()
+    return results
+
+
+def _left(machine: run.Machine, name: str) -> None:
+    """What a step had whose builder was killed."""
+    machine.running.sweep(name)
+    with contextlib.suppress(errors.NetworkError):
+        machine.network.release(name)
+
+
+def _read(
+    given: request.Request,
+    found: bases.Bases,
+    source: Callable[[str], sources.Sources],
+    machine: run.Machine,
+) -> _Image:
+    path = "" if given.inline is not None else _path(given)
+    dockerfile = parser.parse(given.inline if given.inline is not None else _text(path), file=path or "Dockerfile")
+    wanted = [scope.wanted(each) for each in given.platforms] or [scope.own()]
+    opened = source(path)
+    converted = [
+        convert.Converter(
+            given,
+            dockerfile,
+            target=each,
+            found=found,
+            source=opened,
+            machine=machine,
+            prefix=str(each) if len(wanted) > 1 else "",
+        ).convert()
+        for each in wanted
+    ]
+    return _Image(given, dockerfile, found, converted)
+
+
+def _path(given: request.Request) -> str:
+    if given.dockerfile:
+        return os.path.join(given.context, given.dockerfile)
+    for name in ("Dockerfile", "Containerfile"):
+        if os.path.exists(f"{given.context}/{name}"):
+            return f"{given.context}/{name}"
+    return f"{given.context}/Dockerfile"
+
+
+def _text(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise errors.BuildError(f"the Dockerfile `{path}` can't be read: {exc.strerror}") from exc
+
+
+def _finish(
+    built: _Image,
+    where: paths.Paths,
+    store: image_store.ImageStore,
+    tools: layers.Tools,
+    done: execution.Execution,
+) -> result.Result:
+    given = built.request
+    what = f"image `{given.tags[0] if given.tags else given.service or 'that is built'}`"
+    taker = create.Taker(store.blobs, held=store.held, what=what)
+    made = [
+        (
+            each.platform,
+            image.make(
+                taker,
+                each,
+                done.states[each.draft.vertex.id],
+                done.made,
+                labels=given.labels,
+                now=execution.timestamp(each.epoch),
+            ),
+        )
+        for each in built.converted
+    ]
+    target = made[0][1].target if len(made) == 1 else image.index(taker, made)
+    _name(store, target, given.tags)
+    told = [
+        done.told[each.id] for each in execution.ordered([one.draft.vertex for one in built.converted]) if each.work
+    ]
+    return result.Result(
+        target=target,
+        id=made[0][1].id,
+        tags=given.tags,
+        bases=tuple(built.found.named),
+        warnings=built.dockerfile.warnings,
+        steps=len(told),
+        cached=sum(each.cached for each in told),
+    )
+
+
+def _name(store: image_store.ImageStore, target: descriptor.Descriptor, tags: Sequence[str]) -> None:
+    """Not written again when it is so already: that takes a sync of the disk."""
+    known = next((each for each in store.index.images() if each.target.digest == target.digest), None)
+    if known is None or not set(tags) <= set(known.tags):
+        store.index.put(descriptor.Descriptor(target.media_type, target.digest, target.size), tags=tags)
