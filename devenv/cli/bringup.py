@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from devenv.cli import context, operate, options
 from devenv.cli.display import sink
+from devenv.reconcile import building
 from devenv.spec import lockfile
 
 
@@ -28,11 +29,32 @@ class Wishes(NamedTuple):
     frozen: bool = False  # use the lock as it is
 
 
+class Building(NamedTuple):
+    """What flags say of images that are built."""
+
+    build: bool = False
+    no_build: bool = False
+    pull: str = ""
+    quiet_pull: bool = False
+    quiet_build: bool = False
+    frozen: bool = False
+
+
+def build(given: options.Globals, project: context.Loaded, wishes: Wishes, how: Building) -> None:
+    """Have the images of services that have a `build`, before a supervisor is asked for anything."""
+    if building.any_built(project.canonical):
+        from devenv.cli import building as builds
+
+        chosen = list(wishes.services)
+        names = project.chosen(chosen) if wishes.no_deps else project.with_dependencies(chosen)
+        builds.beforehand(given, project, names, how)
+
+
 def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> dict[str, Any]:
     values = wishes._asdict()
     values["services"] = list(wishes.services)
     values["dry_run"] = wishes.dry_run or given.dry_run
-    values["project"] = project.canonical
+    values["project"] = building.named(project.canonical)
     values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
     values["parallel"] = given.parallel

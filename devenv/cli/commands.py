@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "cp": Command("cp", "Copy files between a service and this machine"),
     "export": Command("container_export", "Write the files of a service's container to a tar archive"),
     "commit": Command("container_commit", "Make an image of what a service's container has changed"),
+    "build": Command("build", "Build the images of services"),
     "pull": Command("pull", "Pull the images of services"),
     "push": Command("push", "Push the images of services"),
     "lock": Command("lock", "Write devenv.lock: which images the services' names mean"),
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Command] = {
         "",
         "Manage images",
         group={
+            "build": Command("image_build", "Build an image from a Dockerfile"),
             "ls": Command("image_ls", "List images"),
             "list": Command("image_ls", "Same as ls", hidden=True),
             "pull": Command("image_pull", "Pull an image from its registry"),
@@ -123,7 +125,6 @@ COMMANDS: dict[str, Command] = {
 # Commands of docker compose that are not built yet, and what does the job meanwhile.
 MISSING: dict[str, str] = {
     "bridge": "",
-    "build": "give the service an `image:` that is there already: `host:`, `rootfs:DIR` or `oci:DIR`",
     "publish": "",
     "volumes": "`devenv config --volumes` lists those of the spec",
     "watch": "a bind mount shows edits at once",

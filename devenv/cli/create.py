@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Create containers, networks and volumes without starting anything."""
     operate.exclusive(force_recreate=force_recreate, no_recreate=no_recreate)
-    up.check_images(build=build, pull=pull)
+    up.check_images(build=build, no_build=no_build, pull=pull)
     project = context.load(ctx.obj, services)
     wishes = bringup.Wishes(
         services=tuple(project.check_services(services)),
@@ -36,4 +36,5 @@ def command(
         quiet_pull=quiet_pull,
         frozen=frozen,
     )
+    bringup.build(ctx.obj, project, wishes, bringup.Building(build, no_build, pull, quiet_pull, frozen=frozen))
     bringup.bring_up(ctx.obj, project, wishes, title="create")

@@ -41,8 +41,9 @@ QuietTransfer = Annotated[bool, typer.Option("--quiet", "-q", help="No progress"
 Platform = Annotated[
     str, typer.Option("--platform", metavar="PLATFORM", help="As linux/arm64/v8; this machine's if none")
 ]
-Build = Annotated[bool, typer.Option("--build", help="Build images first; not effective yet")]
+Build = Annotated[bool, typer.Option("--build", help="Build images first")]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Build no image")]
+QuietBuild = Annotated[bool, typer.Option("--quiet-build", help="Build without progress")]
 Pull = Annotated[str, typer.Option("--pull", metavar="POLICY", help="always, missing, never or policy")]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Only what devenv.lock has, and leave that as it is")]
 QuietPull = Annotated[bool, typer.Option("--quiet-pull", help="Pull without progress")]

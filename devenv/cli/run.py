@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from devenv import errors
-from devenv.cli import attachment, context, operate, options, terminal
+from devenv.cli import attachment, bringup, context, operate, options, terminal
 from devenv.cli.display import sink
+from devenv.reconcile import building
 from devenv.spec import lockfile
 
 
@@ -57,7 +58,7 @@ def command(
     pull: options.Pull = "",
     quiet_pull: options.QuietPull = False,
     frozen: options.Frozen = False,
-    quiet_build: Annotated[bool, typer.Option("--quiet-build", help="Build without progress")] = False,
+    quiet_build: options.QuietBuild = False,
 ) -> int:
     """Run a one-off command on a service; options come before the service's name."""
     from devenv.cli import up
@@ -70,10 +71,16 @@ def command(
     project = context.load(given, [service])
     project.check_services([service])
     lockfile.load(project.identity.directory)
+    bringup.build(
+        given,
+        project,
+        bringup.Wishes(services=(service,), no_deps=no_deps),
+        bringup.Building(build, False, pull, quiet_pull or quiet, quiet_build or quiet, frozen),
+    )
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
     params = {
-        "project": project.canonical,
+        "project": building.named(project.canonical),
         "config_files": list(project.files),
         "service": service,
         "command": list(words or ()) or None,

@@ -21,4 +21,5 @@ def command(
     project = context.load(given, list(scale))
     project.check_services(list(scale))
     wishes = bringup.Wishes(services=tuple(scale), scale=scale, no_deps=no_deps, recreate="never")
+    bringup.build(given, project, wishes, bringup.Building())
     bringup.bring_up(given, project, wishes, title="scale")

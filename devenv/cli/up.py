@@ -60,7 +60,7 @@ def command(
     no_build: options.NoBuild = False,
     quiet_pull: options.QuietPull = False,
     frozen: options.Frozen = False,
-    quiet_build: Annotated[bool, typer.Option("--quiet-build", help="Build without progress")] = False,
+    quiet_build: options.QuietBuild = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Not built yet")] = False,
     menu: Annotated[bool, typer.Option("--menu", hidden=True)] = False,
     yes: options.Yes = False,
@@ -78,7 +78,7 @@ def command(
     operate.exclusive(
         abort_on_container_exit=abort_on_container_exit, abort_on_container_failure=abort_on_container_failure
     )
-    check_images(build=build, pull=pull)
+    check_images(build=build, no_build=no_build, pull=pull)
     if watch:
         terminal.warn("`--watch` is not built yet; a bind mount shows edits at once")
     project = context.load(given, services)
@@ -101,6 +101,12 @@ def command(
         quiet_pull=quiet_pull,
         frozen=frozen,
     )
+    bringup.build(
+        given,
+        project,
+        wishes,
+        bringup.Building(build, no_build, pull, quiet_pull, quiet_build, frozen),
+    )
     if detach or wishes.wait or no_start or given.dry_run:
         bringup.bring_up(given, project, wishes, title="up")
         return 0
@@ -119,9 +125,7 @@ def command(
     return attached.run(given, project, wishes, manner)
 
 
-def check_images(*, build: bool, pull: str) -> None:
-    """What is understood and can't be done yet is said, never skipped in silence."""
-    if build:
-        terminal.warn("`--build` is understood but not effective yet: images are not built")
+def check_images(*, build: bool, no_build: bool = False, pull: str) -> None:
+    operate.exclusive(build=build, no_build=no_build)
     if pull:
         options.one_of("--pull", pull, ("always", "missing", "never", "build", "policy"))

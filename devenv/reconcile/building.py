@@ -37,6 +37,21 @@ def image_name(project: str, name: str, service: Service) -> str:
     return str(service.get("image") or f"{project}-{name}".lower())
 
 
+def named(project: Mapping[str, Any]) -> dict[str, Any]:
+    """The canonical project with the names of what is built as `image`: for all that starts it."""
+    if not any_built(project):
+        return dict(project)
+    services = {
+        name: {**service, "image": image_name(str(project["name"]), name, service)} if is_built(service) else service
+        for name, service in project["services"].items()
+    }
+    return {**project, "services": services}
+
+
+def any_built(project: Mapping[str, Any]) -> bool:
+    return any(is_built(service) for service in (project.get("services") or {}).values())
+
+
 def is_built(service: Service) -> bool:
     return bool(service.get("build"))
 
@@ -123,7 +138,8 @@ def _contexts(project: Mapping[str, Any], build: Mapping[str, Any], images: Mapp
     found = {}
     for key, value in (build.get("additional_contexts") or {}).items():
         text = str(value)
-        found[key] = f"image:{images[text.removeprefix(_SERVICE)]}" if text.startswith(_SERVICE) else text
+        digest = images.get(text.removeprefix(_SERVICE)) if text.startswith(_SERVICE) else None
+        found[key] = f"image:{digest}" if digest else text
     # What FROM calls by its name may have been built just now.
     for other, digest in images.items():
         wanted = image_name(str(project["name"]), other, project["services"][other])
@@ -271,4 +287,15 @@ def waves(needed: Mapping[str, Collection[str]]) -> list[list[str]]:
         found.append(ready)
         for name in ready:
             del left[name]
+    return found
+
+
+def pins(locked: Mapping[str, str]) -> dict[str, str]:
+    """``locked``: digests by the name in full. For each way to write such a name, the name with its digest."""
+    found = {}
+    for name, digest in locked.items():
+        wanted = reference.parse(name)
+        pinned = wanted._replace(digest=digest).familiar
+        for written in (name, wanted.familiar, name.removesuffix(":latest"), wanted.familiar.removesuffix(":latest")):
+            found[written] = pinned
     return found

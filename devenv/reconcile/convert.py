@@ -29,7 +29,6 @@ DEFAULT_PIDS = 4096
 
 # Understood, checked and kept, but without effect on a running container so far.
 NOT_EFFECTIVE = {
-    "build": "building images",
     "cgroup_parent": "cgroups are kept below devenv's own",
     "cpu_count": "it is for Windows",
     "cpu_percent": "it is for Windows",
@@ -304,7 +303,7 @@ def warnings(name: str, service: Service) -> list[str]:
     found = [
         f"service `{name}`: `{attribute}` is understood but not effective yet ({what})"
         for attribute, what in NOT_EFFECTIVE.items()
-        if service.get(attribute) and not (attribute == "build" and service.get("image"))
+        if service.get(attribute)
     ]
     reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
     if reservations.get("devices") or reservations.get("generic_resources"):

@@ -3,9 +3,10 @@
     always                  each time
     missing, if_not_present when it is not here; what is meant where nothing is said
     never                   not at all
-    build                   as `missing`, as long as nothing builds
     daily, weekly, every_…  when it is not here, or nobody has looked for so long; without a network, what is here does
     refresh                 the same, with `pull_refresh_after`
+
+What a service's `build:` makes is here by then, or can't be had: the command has built or pulled it (`cli.building`).
 
 Everything that waits runs in threads of its own: the supervisor's loop goes on.
 """
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from devenv.image.registry import client
 
 ATONCE = 3  # images; each has several connections
-UNPULLED = "not pulled yet"  # the digest of an image that a dry run leaves where it is
+# The digests of images that a dry run leaves where they are.
+UNPULLED = "not pulled yet"
+UNBUILT = "not built yet"
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SPANS = {"daily": _UNITS["d"], "weekly": _UNITS["w"]}
@@ -58,15 +61,13 @@ class Wish(NamedTuple):
 
 def wish(name: str, service: convert.Service, *, override: str = "") -> Wish:
     """``override`` is what `--pull` says; `policy` leaves it to the service."""
+    buildable = bool(service.get("build"))
     policy = str(service.get("pull_policy") or "missing")
     if override and override != "policy":
         policy = override
+    if buildable or policy == "build":
+        policy = "never"
     text = str(service.get("image") or "")
-    if not text and service.get("build"):
-        raise errors.BuildError(
-            f"service `{name}` has to be built, and building is not there yet",
-            hint=f"give `{name}` an `image:` that exists, as `host:`, `rootfs:DIR` or `oci:DIR`",
-        )
     if not text:
         raise errors.ContainerError(f"service `{name}` has neither `image` nor `build`")
     return Wish(
@@ -74,7 +75,7 @@ def wish(name: str, service: convert.Service, *, override: str = "") -> Wish:
         platform=str(service.get("platform") or ""),
         policy=policy,
         span=_span(policy, str(service.get("pull_refresh_after") or "")),
-        buildable=bool(service.get("build")),
+        buildable=buildable,
         service=name,
     )
 
@@ -201,6 +202,8 @@ class Images:
         try:
             return self._store.resolve(wanted.reference, base=base, wanted_platform=wanted.platform)
         except image_store.Missing as exc:
+            if wanted.buildable:
+                return self._unbuilt(wanted)
             if wanted.policy == "never":
                 exc.hint = (
                     f"its `pull_policy` is `never`; to have it all the same: devenv image pull {wanted.reference}"
@@ -231,16 +234,18 @@ class Images:
         puller = pull.Puller(self._where, self._store, self._talk(), emit=self._emit)
         try:
             puller.pull(wanted.reference, wanted_platform=wanted.platform, service=wanted.service, shown=wanted.shown)
-        except (registry_errors.NotFound, registry_errors.Unauthorized) as exc:
-            if not wanted.buildable:
-                if wanted.shown != wanted.reference and isinstance(exc, registry_errors.NotFound):
-                    exc.hint = f"it is locked; to take what `{wanted.shown}` is now: devenv upgrade {wanted.service}"
-                raise
-            raise errors.BuildError(
-                f"service `{wanted.service}` has to be built, and building is not there yet",
-                hint=f"push `{wanted.reference}` to its registry, or give `{wanted.service}` another `image:`",
-                note=exc.message,
-            ) from exc
+        except registry_errors.NotFound as exc:
+            if wanted.shown != wanted.reference:
+                exc.hint = f"it is locked; to take what `{wanted.shown}` is now: devenv upgrade {wanted.service}"
+            raise
+
+    def _unbuilt(self, wanted: Wish) -> image_store.Image:
+        if self._dry_run:
+            return image_store.Image(wanted.reference, UNBUILT, image_config.ImageConfig(), ())
+        raise errors.BuildError(
+            f"the image `{wanted.shown}` of service `{wanted.service}` is not built",
+            hint=f"devenv build {wanted.service}",
+        )
 
     def _talk(self) -> client.Client:
         from devenv.image.registry import client

@@ -57,7 +57,10 @@ def test_missing_commands_are_not_there() -> None:
     [
         (["pss"], "there is no command `pss`", "did you mean `ps`?"),
         (["xyzzy"], "there is no command `xyzzy`", "`devenv --help` lists the commands"),
-        (["build"], "`devenv build` is not built yet", "`host:`"),
+        (["watch"], "`devenv watch` is not built yet", "bind mount"),
+        (["build", "."], "`.` is no service", "devenv image build ."),
+        (["image", "build", "--call", "x"], "`--call x` is not understood", ""),
+        (["image", "build", "--allow", "x", "/"], "`--allow x` is not understood", ""),
         (["ps", "--profile", "x"], "`devenv ps` has no option `--profile`", "`devenv --profile … ps`"),
         (["up", "--detatch"], "`devenv up` has no option `--detatch`", "did you mean `--detach`?"),
         (["--progress", "no", "ps"], "invalid value for '--progress'", "`devenv --help`"),

@@ -13,6 +13,8 @@ COMPOSE = {
         --no-color --no-deps --no-log-prefix --no-recreate --no-start --pull --quiet-build --quiet-pull
         --remove-orphans --renew-anon-volumes -V --scale --timeout -t --timestamps --wait --wait-timeout --watch -w
         --yes -y""",
+    "build": """--build-arg --builder --check --memory -m --no-cache --print --progress --provenance --pull --push
+        --quiet -q --sbom --ssh --with-dependencies""",
     "down": "--remove-orphans --rmi --timeout -t --volumes -v",
     "ps": "--all -a --filter --format --no-trunc --orphans --quiet -q --services --status",
     "ls": "--all -a --filter --format --quiet -q",
@@ -38,6 +40,11 @@ COMPOSE = {
     "images": "--format --quiet -q",
     "version": "--format -f --short",
 }
+# docker build, which is buildx build; those of buildx' other builders and of Windows left out.
+DOCKER_BUILD = """--add-host --allow --attest --build-arg --build-context --builder --cache-from --cache-to --call
+    --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter
+    --output -o --platform --progress --provenance --pull --push --quiet -q --sbom --secret --shm-size --ssh --tag -t
+    --target --ulimit"""
 # What is left out, and why.
 LEFT_OUT = {
     ("events", "--since"): "nothing keeps events of the past yet",
@@ -57,6 +64,10 @@ def test_flags_of_docker_compose(name: str) -> None:
     found = options_of(app.load(name, commands.COMMANDS[name]))
     missing = {flag for flag in COMPOSE[name].split() if (name, flag) not in LEFT_OUT} - found
     assert missing == set()
+
+
+def test_flags_of_docker_build() -> None:
+    assert set(DOCKER_BUILD.split()) <= options_of(app.load("build", commands.COMMANDS["image"].group["build"]))
 
 
 def test_left_out_flags_are_not_there() -> None:

@@ -161,3 +161,18 @@ def test_a_build_brings_the_services_it_is_built_upon() -> None:
     project = _project(web={"additional_contexts": {"b": "service:base"}}, base={}, other={})
     project["services"]["db"] = {"image": "postgres"}
     assert building.with_bases(project, ["web", "db"]) == ["base", "web"]
+
+
+def test_what_starts_services_is_told_the_names_of_their_images() -> None:
+    project = _project(web={})
+    project["services"]["db"] = {"image": "postgres"}
+    assert building.named(project)["services"] == {
+        "web": {"build": {"context": "/src"}, "image": "shop-web"},
+        "db": {"image": "postgres"},
+    }
+
+
+def test_a_lock_counts_however_a_name_is_written() -> None:
+    pins = building.pins({"docker.io/library/redis:latest": DIGEST, "ghcr.io/x/y:1": DIGEST})
+    assert pins["redis"] == pins["redis:latest"] == pins["docker.io/library/redis"] == f"redis:latest@{DIGEST}"
+    assert pins["ghcr.io/x/y:1"] == f"ghcr.io/x/y:1@{DIGEST}"

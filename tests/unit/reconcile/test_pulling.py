@@ -26,7 +26,7 @@ def wish(policy: str | None = None, *, override: str = "", **more: Any) -> pulli
         (None, 100 * DAY, False),
         ("missing", None, True),
         ("missing", 100 * DAY, False),
-        ("build", None, True),
+        ("build", None, False),
         ("build", 0.0, False),
         ("never", None, False),
         ("never", 0.0, False),
@@ -61,7 +61,13 @@ def test_the_command_line_wins() -> None:
 
 
 def test_what_has_no_image() -> None:
-    with pytest.raises(errors.BuildError, match="`web` has to be built"):
-        pulling.wish("web", {"build": {"context": "."}})
     with pytest.raises(errors.ContainerError, match="neither `image` nor `build`"):
         pulling.wish("web", {})
+
+
+@pytest.mark.parametrize("policy", ["always", "missing", "daily", "build"])
+def test_what_is_built_is_never_looked_for(policy: str) -> None:
+    built = wish(policy, build={"context": "/src"})
+    assert built.buildable
+    assert not pulling.follows(built)
+    assert not pulling.is_due(built, None, 1000 * DAY)
