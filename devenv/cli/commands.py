@@ -92,6 +92,21 @@ COMMANDS: dict[str, Command] = {
             "prune": Command("container_rm", "Remove all containers that don't run", function="prune"),
         },
     ),
+    "network": Command(
+        "",
+        "Manage networks of all projects",
+        group={
+            "ls": Command("network_ls", "List networks"),
+            "list": Command("network_ls", "Same as ls", hidden=True),
+            "inspect": Command("network_inspect", "Show all about networks"),
+            "create": Command("network_create", "Create a network for several projects"),
+            "rm": Command("network_rm", "Remove networks"),
+            "remove": Command("network_rm", "Same as rm", hidden=True),
+            "connect": Command("network_connect", "Connect a container to a network"),
+            "disconnect": Command("network_connect", "Disconnect a container from a network", function="disconnect"),
+            "prune": Command("network_rm", "Remove all networks that no container is in", function="prune"),
+        },
+    ),
     "system": Command(
         "",
         "Show and get back what devenv takes on the disk",

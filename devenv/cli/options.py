@@ -75,3 +75,14 @@ def one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
     if value not in choices:
         raise errors.UsageError(f"`{option} {value}` is not understood; it is {' or '.join(choices)}")
+
+
+def pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """``KEY=VALUE`` of an option that may be repeated; a key alone has an empty value, as with Docker."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        key, _, value = text.partition("=")
+        if not key:
+            raise errors.UsageError(f"`{option} {text}` is not of the form KEY=VALUE")
+        found[key] = value
+    return found

@@ -104,5 +104,9 @@ def configure(endpoint: types.Endpoint) -> list[rtnl.Request]:
         requests.append(rtnl.address(index, endpoint.ipv6, endpoint.prefix6))
     requests.append(rtnl.up(index))
     # Only an interface that is up can have a route.
-    requests += [rtnl.default_route(index, gateway) for gateway in (endpoint.gateway, endpoint.gateway6) if gateway]
-    return requests
+    return requests + routes(endpoint)
+
+
+def routes(endpoint: types.Endpoint) -> list[rtnl.Request]:
+    gateways = [gateway for gateway in (endpoint.gateway, endpoint.gateway6) if gateway]
+    return [rtnl.default_route(socket.if_nametoindex(endpoint.interface), gateway) for gateway in gateways]

@@ -46,7 +46,7 @@ class NetworkManager:
         self._holder: rootless.Holder | None = None
         self._preparing = threading.Lock()
         self._host_routes: Nets = []
-        self._rules: firewall.Table | None = None
+        self._rules: dict[str, firewall.Table] = {}  # by owner
         self._notes: dict[str, str] = {}
 
     # Networks
@@ -59,6 +59,18 @@ class NetworkManager:
         self._prepare()
         return self._call(f"network `{spec.name}`", lambda: self._ensure(spec))
 
+    def define(self, spec: types.NetworkSpec) -> types.Network:
+        """A network that no project owns: made now, up whenever a project joins it. Raises when there is such a one."""
+        _check_driver(spec)
+        if store.load(self._paths, self._project_id, spec.name) is not None:
+            raise errors.NetworkError(f"network `{spec.name}` exists already")
+        return self._call(f"network `{spec.name}`", lambda: self._ensure(spec, kernel=self._is_machines))
+
+    @property
+    def _is_machines(self) -> bool:
+        """Whether the machine's own network is ours to change."""
+        return os.geteuid() == 0 and not self._rootless
+
     def diverged(self, spec: types.NetworkSpec) -> bool:
         """Whether the network is there, and made from other wishes than ``spec``'s."""
         network = store.load(self._paths, self._project_id, spec.name)
@@ -69,7 +81,7 @@ class NetworkManager:
 
     def remove(self, name: str) -> None:
         """Remove a network of the project's; one that isn't there is removed already."""
-        if self._rootless and not self._alive():
+        if not self._is_machines and not self._alive():
             # The namespace is gone, and every bridge with it.
             self._forget(name)
             return
@@ -98,7 +110,7 @@ class NetworkManager:
         elif not self.list():
             with contextlib.suppress(OSError):
                 self._worker.call(lambda: nft.delete(firewall.table_name(self._project_id)))
-        self._rules = None
+        self._rules.clear()
 
     def close(self) -> None:
         """End the network thread. Bridges, addresses and rules stay as they are."""
@@ -120,6 +132,19 @@ class NetworkManager:
             return []
         self._prepare()
         return self._call(f"container `{container_id[:12]}`", lambda: self._attach(container_id, pid, specs))
+
+    def disconnect(self, container_id: str, pid: int, network: str, left: Sequence[types.EndpointSpec]) -> Endpoints:
+        """Take the container out of one network, running (``pid``) or not; ``left`` are those that it stays in."""
+        if pid or not self._rootless or self._alive():
+            self._prepare()
+            self._call(f"network `{network}`", lambda: self._disconnect(container_id, network))
+        with store.locked(self._paths):
+            found = self._find(network)
+            allocations = {key: value for key, value in found.allocations.items() if key != container_id}
+            store.save(self._paths, dataclasses.replace(found, allocations=allocations))
+        if not (pid and left):
+            return []
+        return self._call(f"container `{container_id[:12]}`", lambda: self._reroute(container_id, pid, left))
 
     def loopback(self, pid: int) -> None:
         """Bring up nothing but the loopback, for ``network_mode: none``."""
@@ -200,9 +225,12 @@ class NetworkManager:
             known = sorted({item.name for item in store.load_all(self._paths)})
             raise errors.NetworkError(
                 f"network `{spec.name}` is external and does not exist",
-                hint="start the project that owns it first"
+                hint=f"`devenv network create {spec.name}`, or start the project that owns it first"
                 + (f"; known networks: {', '.join(known)}" if known else ""),
             )
+        if network.project_id == store.SHARED:
+            self._call(f"network `{spec.name}`", lambda: self._raise_shared(network))
+            return network
         if self._rootless and network.project_id != self._project_id:
             raise errors.NetworkError(
                 f"network `{spec.name}` belongs to another project, whose networks this user namespace can't reach",
@@ -272,7 +300,16 @@ class NetworkManager:
         bridge.sysctl("ipv4/ip_forward", "1")
         bridge.sysctl("ipv6/conf/all/forwarding", "1")
 
-    def _ensure(self, spec: types.NetworkSpec) -> types.Network:
+    def _raise_shared(self, network: types.Network) -> None:
+        bridge.up(self._worker.ip, network)
+        self._assert_rules(self._project_id if self._rootless else network.project_id)
+        if self._rootless:
+            self._notes["shared"] = (
+                f"network `{network.name}` joins the containers of this project alone: the networks of an ordinary "
+                "user's projects don't reach each other"
+            )
+
+    def _ensure(self, spec: types.NetworkSpec, *, kernel: bool = True) -> types.Network:
         ip = self._worker.ip
         with store.locked(self._paths):
             network = store.load(self._paths, self._project_id, spec.name)
@@ -285,8 +322,9 @@ class NetworkManager:
             if network is None:
                 network = self._make(spec)
                 store.save(self._paths, network)
-        bridge.up(ip, network)
-        self._assert_rules()
+        if kernel:
+            bridge.up(ip, network)
+            self._assert_rules()
         return network
 
     def _outdated(self, spec: types.NetworkSpec, network: types.Network) -> bool:
@@ -346,17 +384,22 @@ class NetworkManager:
                 bridge.down(self._worker.ip, name)
         self._assert_rules()
 
-    def _assert_rules(self) -> None:
+    def _assert_rules(self, owner: str = "") -> None:
         """The table as the records want it; written again too when somebody flushed the machine's rules."""
-        networks = [item for item in self.list() if bridge.index_of(item.bridge) is not None]
-        wanted = firewall.table(self._project_id, networks)
+        owner = owner or self._project_id
+        every = store.load_project(self._paths, owner)
+        if self._rootless:
+            # The namespace is the project's own, and so are the shared networks in it.
+            every += store.load_project(self._paths, store.SHARED)
+        networks = [item for item in every if bridge.index_of(item.bridge) is not None]
+        wanted = firewall.table(owner, networks)
         try:
             self._worker.namespace  # noqa: B018 - the thread has to stand in the right namespace
             if not networks:
                 nft.delete(wanted.name)
-            elif wanted != self._rules or not nft.exists(wanted.name):
+            elif wanted != self._rules.get(owner) or not nft.exists(wanted.name):
                 nft.replace(wanted)
-            self._rules = wanted
+            self._rules[owner] = wanted
             self._notes.pop("nftables", None)
         except OSError as exc:
             self._notes["nftables"] = (
@@ -390,7 +433,10 @@ class NetworkManager:
             missing = [item for item in endpoints if item.interface not in there]
             for item in missing:
                 network = networks[item.network]
-                index = bridge.index_of(network.bridge) or bridge.up(self._worker.ip, network)
+                index = bridge.index_of(network.bridge)
+                if index is None:
+                    index = bridge.up(self._worker.ip, network)
+                    self._assert_rules(self._project_id if self._rootless else network.project_id)
                 veth = network.allocations[container_id].interface
                 pair = endpoint.plug(
                     namespace=namespace,
@@ -421,6 +467,24 @@ class NetworkManager:
             if index is not None:
                 with contextlib.suppress(OSError):
                     rtnl.send([rtnl.down(index)])
+
+    def _disconnect(self, container_id: str, network: str) -> None:
+        held = self._find(network).allocations.get(container_id)
+        index = bridge.index_of(held.interface) if held is not None and held.interface else None
+        if index is not None:
+            rtnl.send([rtnl.delete(index)])
+
+    def _reroute(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> Endpoints:
+        """The default route again, after the network that it led through may have gone."""
+        networks = {spec.network: self._find(spec.network) for spec in specs}
+        endpoints = _endpoints(networks, container_id, specs)
+        namespace = endpoint.open_namespace(pid)
+        try:
+            with endpoint.inside(namespace, self._worker.namespace):
+                rtnl.send([request for item in endpoints for request in endpoint.routes(item)])
+        finally:
+            os.close(namespace)
+        return endpoints
 
     def _configure(self, namespace: int, endpoints: Sequence[types.Endpoint]) -> None:
         with endpoint.inside(namespace, self._worker.namespace):

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x4, 0x400, 0x200
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE = 0x1, 0x4, 0x400, 0x200, 0x100
 NLMSG_ERROR = 2
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFF_UP = 1
@@ -42,6 +42,10 @@ def up(index: int) -> Request:
 
 def down(index: int) -> Request:
     return RTM_NEWLINK, 0, _link(index, 0, change=IFF_UP)
+
+
+def delete(index: int) -> Request:
+    return RTM_DELLINK, 0, _link(index, 0)
 
 
 def delete_group(group: int) -> Request:
@@ -77,7 +81,8 @@ def default_route(index: int, gateway: str) -> Request:
     family = socket.AF_INET if value.version == 4 else socket.AF_INET6
     header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
     attrs = _attr(RTA_GATEWAY, value.packed) + _attr(RTA_OIF, struct.pack("=i", index))
-    return RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, header + attrs
+    # In place of one through another network, when it comes to be of higher priority.
+    return RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, header + attrs
 
 
 def send(requests: Sequence[Request]) -> None:
@@ -86,6 +91,8 @@ def send(requests: Sequence[Request]) -> None:
         struct.pack("=IHHII", 16 + len(payload), kind, flags | NLM_F_REQUEST | NLM_F_ACK, number, 0) + payload
         for number, (kind, flags, payload) in enumerate(requests, 1)
     )
+    if not requests:
+        return
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
         netlink.settimeout(10)
         netlink.bind((0, 0))

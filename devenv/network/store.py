@@ -21,6 +21,8 @@ from devenv.network import types
 from devenv.util import fs, lock, paths
 
 SCHEMA = 1
+# The owner of networks that were made by themselves, for whoever joins them; no project's id looks like it.
+SHARED = "_shared"
 
 
 @contextlib.contextmanager
@@ -101,6 +103,11 @@ def load_all(where: paths.Paths) -> list[types.Network]:
     except FileNotFoundError:
         return []
     return [network for project in projects for network in load_project(where, project)]
+
+
+def id_of(network: types.Network) -> str:
+    """64 hexadecimal digits, as Docker has them."""
+    return hashlib.sha256(f"{network.project_id}/{network.name}".encode()).hexdigest()
 
 
 def find(where: paths.Paths, name: str, *, but: str) -> types.Network | None:

@@ -138,7 +138,14 @@ class Containers:
             self.networks.loopback(pid)
         if not made.networks:
             return naming.NOWHERE
-        endpoints = self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
+        self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
+        return self.wiring(made)
+
+    def wiring(self, made: record.Record) -> naming.Wiring:
+        """Where it is in its networks, or will be once it runs."""
+        if not made.networks:
+            return naming.NOWHERE
+        endpoints = self.networks.endpoints(made.id, convert_network.endpoint_specs(made.networks))
         return naming.Wiring(
             {item.network: tuple(filter(None, (item.ipv4, item.ipv6))) for item in endpoints},
             gateway=self.networks.gateway(made.networks),

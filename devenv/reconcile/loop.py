@@ -524,6 +524,11 @@ class Loop:
 
     # -- names -------------------------------------------------------------------------------------------------
 
+    async def introduce(self, container: live.Live) -> None:
+        """After a change of its networks."""
+        await self._name(container)
+        self._names.set()
+
     async def _name(self, container: live.Live) -> None:
         """Before its first process runs, it knows everybody, and everybody knows it."""
         if naming.has_own_names(container.record):

@@ -20,8 +20,10 @@ from devenv.network import hosts
 from devenv.reconcile import (
     checking,
     confinement,
+    connecting,
     convert,
     desired,
+    live,
     locking,
     loop,
     making,
@@ -65,6 +67,9 @@ class Operations:
             "run_start": self._run_start,
             "remove": self._remove,
             "rename": self._rename,
+            "network_connect": self._network_connect,
+            "network_disconnect": self._network_disconnect,
+            "network_remove": self._network_remove,
         }
 
     def open(self) -> asyncio.Task[None] | None:
@@ -394,6 +399,26 @@ class Operations:
             if container is not None:
                 await self._loop.stop_container(container, timeout=0.0)
                 await self._loop.remove_container(container, volumes=bool(params.get("volumes")))
+        return {}
+
+    # -- networks ----------------------------------------------------------------------------------------------
+
+    def _container(self, params: Params) -> live.Live:
+        container = self._loop.live.get(str(params["container"]))
+        if container is None:
+            raise errors.ContainerError("the container is gone")
+        return container
+
+    async def _network_connect(self, params: Params, send: Send) -> Any:
+        await connecting.connect(self._loop, self._container(params), str(params["network"]), params["wish"])
+        return {"notes": list(self._loop.containers.networks.notes())}
+
+    async def _network_disconnect(self, params: Params, send: Send) -> Any:
+        await connecting.disconnect(self._loop, self._container(params), str(params["network"]))
+        return {}
+
+    async def _network_remove(self, params: Params, send: Send) -> Any:
+        await self._loop.run(self._loop.containers.networks.remove, str(params["network"]))
         return {}
 
 

@@ -79,8 +79,7 @@ def test_life(devenv: runner.Devenv, project: projects.Project, runtime: str) ->
     assert devenv.ps()["other-one-1"]["Health"] == "starting"
     devenv("exec", "-T", "one", "touch", "/healthy")
     polling.eventually(lambda: devenv.ps()["other-one-1"]["Health"] == "healthy")
-    assert "two" in devenv.inside("one", "cat /etc/hosts; hostname")
-    address = devenv.inside("two", "grep -w one /etc/hosts").split()[0]
+    address = devenv.inside("two", "getent hosts one").split()[0]
     assert address in devenv.inside("one", "ip -4 addr show eth0 2>/dev/null || cat /proc/net/fib_trie")
     # Limits and signals go by the cgroup and the first process.
     devenv("pause", "one")
