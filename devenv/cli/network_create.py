@@ -72,7 +72,7 @@ def pools(
             at = _home(found, text, option)
             if getattr(found[at], option):
                 raise errors.UsageError(f"two `--{option.replace('_', '-')}` for the subnet `{found[at].subnet}`")
-            found[at] = found[at]._replace(**{option: text})
+            found[at] = found[at]._replace(gateway=text) if option == "gateway" else found[at]._replace(ip_range=text)
     for key, text in aux:
         at = _home(found, text, "aux_address")
         found[at] = found[at]._replace(aux_addresses=(*found[at].aux_addresses, (key, text)))

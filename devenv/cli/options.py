@@ -79,6 +79,8 @@ def one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def pairs(option: str, given: list[str] | None) -> dict[str, str]:
     """``KEY=VALUE`` of an option that may be repeated; a key alone has an empty value, as with Docker."""
+    from devenv import errors
+
     found: dict[str, str] = {}
     for text in given or ():
         key, _, value = text.partition("=")

@@ -264,7 +264,10 @@ class NetworkManager:
     def _find(self, name: str) -> types.Network:
         found = store.load(self._paths, self._project_id, name) or store.find(self._paths, name, but="")
         if found is None:
-            raise errors.NetworkError(f"network `{name}` does not exist")
+            raise errors.NetworkError(
+                f"network `{name}` does not exist",
+                hint=f"`devenv network create {name}`, or start the project that owns it",
+            )
         return found
 
     def _exists(self, container_id: str) -> bool:

@@ -22,6 +22,7 @@ from devenv.reconcile import (
     confinement,
     connecting,
     convert,
+    convert_network,
     desired,
     live,
     locking,
@@ -149,6 +150,7 @@ class Operations:
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
         if not todo.is_empty:
+            await self._join(environment, names, send)
             await self._loop.begin(environment, names)
             try:
                 outcome = await self._loop.execute(
@@ -202,6 +204,18 @@ class Operations:
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
+
+    async def _join(self, environment: desired.Environment, services: list[str], send: Send) -> None:
+        """External networks are there and can be joined, before anything is made for them."""
+        definitions = environment.definitions("networks")
+        wanted = {key for name in services for key in environment.services[name].get("networks") or {}}
+        external = [definitions[key] for key in sorted(wanted) if definitions[key].get("external")]
+        networks = self._loop.containers.networks
+        for definition in external:
+            await self._loop.run(networks.ensure, convert_network.network(definition))
+        for note in networks.notes() if external else ():
+            event = self._loop.event(f"Project {self._loop.project.name}", events.Status.WARNING, "Note", details=note)
+            send({"event": event.to_json()})
 
     def _say_running(self, services: list[str], send: Send) -> None:
         """Nothing had to be done: what runs already is the answer."""
@@ -353,6 +367,7 @@ class Operations:
             await self._up({**params, "services": needed, "silent": True}, send)
         await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
         images = await self._images(environment, [name], params, send)
+        await self._join(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
         changed = planning.one_off(environment, name, params)

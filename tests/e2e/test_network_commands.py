@@ -51,7 +51,8 @@ def test_a_network_of_nobody_joins_projects(devenv: runner.Devenv, project: proj
     address = devenv.inside("web", "hostname -I").strip()
     assert address.startswith("10.99.0.")
     assert "via 10.99.0.9" in routes(devenv, "web")
-    devenv("exec", "-T", "api", "ping", "-c1", "-W2", address, cwd=other, code=None)
+    reached = devenv.inside("api", f"bash -c ': </dev/tcp/{address}/9' 2>&1 || true", cwd=other)
+    assert "refused" in reached
     (found,) = json.loads(devenv("network", "inspect", "meeting").stdout)
     assert found["IPAM"]["Config"] == [{"Subnet": "10.99.0.0/24", "Gateway": "10.99.0.9"}]
     assert sorted(item["Name"] for item in found["Containers"].values()) == ["one-web-1", "two-api-1"]
@@ -65,6 +66,28 @@ def test_a_network_of_nobody_joins_projects(devenv: runner.Devenv, project: proj
     assert devenv("network", "ls", "-q").stdout == ""
 
 
+@pytest.mark.parametrize("anyone", ["dvplain"], indirect=True)
+def test_an_ordinary_users_project_joins_it_alone(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        """
+        name: one
+        services:
+          web: {image: "host:", command: [sleep, infinity], stop_signal: SIGKILL, dns: 127.0.0.1, networks: [meet]}
+          api: {image: "host:", command: [sleep, infinity], stop_signal: SIGKILL, dns: 127.0.0.1, networks: [meet]}
+        networks: {meet: {external: true, name: meeting}}
+        """
+    )
+    anyone("network", "create", "meeting")
+    assert "of this project alone" in anyone("up", "-d", "--wait").stderr
+    assert resolves(anyone, "web", "api")
+    address = anyone.inside("api", "hostname -I").strip()
+    # Refused, and so reached.
+    assert "refused" in anyone.inside("web", f"bash -c ': </dev/tcp/{address}/9' 2>&1 || true")
+    anyone("down")
+    anyone("network", "rm", "meeting")
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
 def test_listing_and_pruning(anyone: runner.Devenv, project: projects.Project) -> None:
     project.write(spec("one", "web"))
     anyone("up", "-d")
@@ -84,11 +107,12 @@ def test_listing_and_pruning(anyone: runner.Devenv, project: projects.Project) -
     ]
     assert "no network `nowhere`" in anyone("network", "inspect", "nowhere", code=1).stderr
     assert "no terminal" in anyone("network", "prune", code=2).stderr
-    assert anyone("network", "prune", "-f").stdout == "Deleted Networks:\nquiet\n"
+    assert anyone("network", "prune", "-f").stdout == "Deleted Networks:\nquiet\n\n"
     assert anyone("network", "ls", "--format", "{{.Name}}").stdout == "one_default\n"
     assert "in use" in anyone("network", "rm", "one_default", code=1).stderr
 
 
+@pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
 def test_a_running_container_is_connected_and_disconnected(anyone: runner.Devenv, project: projects.Project) -> None:
     project.write(
         """
