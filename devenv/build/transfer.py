@@ -14,9 +14,9 @@ from __future__ import annotations
 import errno
 
 from devenv import errors
-from devenv.build import copier, inside, modes, owners, placing, selection
+from devenv.build import copier, finishing, inside, modes, owners, placing, selection
 
-Copied = copier.Copied
+Copied = finishing.Copied
 Changed = copier.Changed
 
 
@@ -34,14 +34,14 @@ def copy(
     """``root``: a descriptor of the image's root, or of an empty folder for ``--link``; ``passwd``: of the root whose
     users ``chown`` names, if it is another. Flags are expanded. Raises ``BuildError``, and ``Changed``.
     """
-    options = copier.Options(
+    options = finishing.Options(
         owners.find(root if passwd is None else passwd, chown) if chown else None,
         modes.read(chmod) if chmod else None,
         modes.octal(chmod) & 0o777 if chmod and modes.is_octal(chmod) else 0o755,
         epoch,
     )
     path = placing.destination(target, cwd)
-    copied = copier.Copied()
+    copied = finishing.Copied()
     try:
         _check_several(chosen, root, path, target)
         for each in chosen.inlines:
