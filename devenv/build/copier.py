@@ -6,13 +6,27 @@ and after it is copied, so that what is built is what the cache says.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import time
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.build import attributes, content, context, finishing, inside, memory, owners, placing, selection, walk
+from devenv.build import (
+    archives,
+    attributes,
+    content,
+    context,
+    finishing,
+    inside,
+    memory,
+    owners,
+    placing,
+    selection,
+    walk,
+)
+from devenv.image import source as image_source
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -79,6 +93,28 @@ class Copier:
                 os.close(spot.folder)
         self._finish()
 
+    def unpack(self, one: selection.Root, path: str) -> bool:
+        """If it is an archive: into the folder ``path``, whatever that ends in. ``--chmod`` isn't for what is in it."""
+        assert self._tree is not None
+        entry = one.entries[0]
+        with inside.Folders(self._tree.root) as folders:
+            opened = _opened(finishing.Spot(*folders.parent(entry.path)), _SOURCE, entry)
+        try:
+            if not archives.is_archive(opened):
+                return False
+            target = inside.canonical(self._root, path)
+            self._made += placing.make(self._root, target, mode=0o755, owner=self._options.owner)
+            origin = image_source.File(f"/proc/self/fd/{opened}")
+            self._made += archives.unpack(
+                origin, self._root, target, self._options._replace(change=None), self._copied, name=entry.path
+            )
+            if memory.stamp(os.fstat(opened)) != memory.stamp(entry.status):
+                raise _changed(entry)
+        finally:
+            os.close(opened)
+        self._finish()
+        return True
+
     def _place(self, path: str, name: str) -> finishing.Spot:
         """The open folder that a file goes into, and its name there."""
         self._make(inside.canonical(self._root, placing.above(path)))
@@ -95,7 +131,7 @@ class Copier:
     def _finish(self) -> None:
         epoch = self._options.epoch
         if epoch is not None:
-            for path in reversed(self._made):
+            for path in filter(functools.partial(inside.is_folder, self._root), reversed(self._made)):
                 folder = inside.folder(self._root, path)
                 try:
                     if os.fstat(folder).st_mtime > epoch:

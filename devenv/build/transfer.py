@@ -30,9 +30,12 @@ def copy(
     chmod: str = "",
     passwd: int | None = None,
     epoch: int | None = None,
+    unpack: bool = False,
 ) -> Copied:
-    """``root``: a descriptor of the image's root, or of an empty folder for ``--link``; ``passwd``: of the root whose
-    users ``chown`` names, if it is another. Flags are expanded. Raises ``BuildError``, and ``Changed``.
+    """``root``: a descriptor of the image's root, or of an empty folder for ``--link``.
+
+    ``passwd``: of the root whose users ``chown`` names, if it is another; ``unpack``: files that are archives are
+    unpacked, as ADD does. Flags are expanded. Raises ``BuildError``, and ``Changed``.
     """
     options = finishing.Options(
         owners.find(root if passwd is None else passwd, chown) if chown else None,
@@ -47,7 +50,9 @@ def copy(
         for each in chosen.inlines:
             copier.Copier(root, options, copied).put(each.name, each.content, path)
         for one in chosen.roots:
-            copier.Copier(root, options, copied, chosen.tree).run(one, path)
+            doer = copier.Copier(root, options, copied, chosen.tree)
+            if not (unpack and not one.is_folder and doer.unpack(one, path)):
+                doer.run(one, path)
     except OSError as exc:
         raise _translated(exc, target) from exc
     return copied
