@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from devenv import errors
-from devenv.cli import context, formats, inventory, options, table
+from devenv.cli import context, formats, gotemplate, inventory, listing, options, table
 from devenv.util import paths
 
 
@@ -37,14 +36,14 @@ def command(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="status=STATE", help="Same as --status")
     ] = None,
-    format: options.TableFormat = "table",
+    format: listing.Format = "table",
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Do not cut columns")] = False,
     orphans: Annotated[
         bool, typer.Option("--orphans/--no-orphans", help="Also services the spec no longer has")
     ] = True,
 ) -> None:
     """List containers."""
-    shape = options.table_format(format)
+    shape = "" if gotemplate.is_template(format) else options.table_format(format)
     states = frozenset({*(status or ()), *(_filter(text) for text in filters or ())})
     project = context.find(ctx.obj)
     wanted = project.check_services(services)
@@ -56,12 +55,12 @@ def command(
         print("".join(f"{item.record.id}\n" for item in chosen), end="")
     elif names_only:
         print("".join(f"{name}\n" for name in dict.fromkeys(item.record.service for item in chosen)), end="")
-    elif shape is options.Format.JSON:
-        now = time.time()
-        lines = [json.dumps(fields(project.where, item, now=now, truncate=not no_trunc)) for item in chosen]
-        print("".join(f"{line}\n" for line in lines), end="")
-    else:
+    elif shape is options.Format.TABLE:
         print(_table(project, chosen, truncate=not no_trunc), end="")
+    else:
+        now = time.time()
+        rows = [fields(project.where, item, now=now, truncate=not no_trunc) for item in chosen]
+        listing.show(rows, format, {})
 
 
 def _filter(text: str) -> Status:

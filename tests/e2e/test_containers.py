@@ -233,7 +233,8 @@ def test_rename(anyone: runner.Devenv, project: projects.Project) -> None:
     ]
     assert before.strip() in anyone("ps", "-q", "app").stdout.split()
     anyone("container", "rename", "main.db", "p-app-1")
-    assert "p-app-1" in anyone("ps", "app").stdout
+    shown = anyone("ps", "--format", '{{.Name}}{{if eq .State "running"}} up{{end}}', "app").stdout
+    assert shown == "p-app-1 up\np-app-2 up\n"
 
 
 def test_what_is_made_later_takes_no_name_that_is_used(devenv: runner.Devenv, project: projects.Project) -> None:

@@ -67,7 +67,7 @@ def test_missing_commands_are_not_there() -> None:
         (["version", "x"], "unexpected extra argument", "`devenv version --help`"),
         (["up", "--force-recreate", "--no-recreate"], "`--force-recreate` and `--no-recreate`", ""),
         (["up", "-d", "--abort-on-container-exit"], "exclude each other", ""),
-        (["ps", "--format", "{{.Name}}"], "`--format {{.Name}}`", "`--format json`"),
+        (["ls", "--format", "{{.Name}}"], "`--format {{.Name}}`", "`--format json`"),
         (["ps", "--filter", "name=x"], "`--filter name=x`", "status=STATE"),
         (["logs", "--tail", "x"], "`--tail x`", "all"),
         (["logs", "--since", "soon"], "`soon` is not a time", "10m"),
