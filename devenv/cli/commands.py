@@ -127,6 +127,8 @@ COMMANDS: dict[str, Command] = {
     "config": Command("config", "Check the spec and print it as devenv understands it"),
     "convert": Command("config", "Same as config", hidden=True),
     "plan": Command("plan", "Print what `up` would do, and why"),
+    "why": Command("why", "Say why a service was made anew, why it waits or why it died"),
+    "timings": Command("timings", "Show what the last start took, and its critical path"),
     "graph": Command("graph", "Print what depends on what"),
     "doctor": Command("doctor", "Show what this machine gives and lacks"),
     "task": Command("task", "Run one of the project's tasks, or list them", positional=True),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
-from devenv.reconcile import confinement, convert
+from devenv.reconcile import confinement, convert, journal
 from devenv.util import fs, identity, paths
 
 # Attributes that say when, whether or how often a service runs, not what its containers are.
@@ -102,6 +102,7 @@ def load(where: paths.Paths, project: identity.Project) -> Environment | None:
 
 def forget(where: paths.Paths, project: identity.Project) -> None:
     fs.remove(f"{where.project_data(project.id)}/desired.json")
+    journal.forget(where, project)
     fs.remove_folder(where.project_data(project.id))
 
 

@@ -1,6 +1,6 @@
 """Whether a task has to be run again: what it was made of when it last ended well, and what it is made of now.
 
-    <data>/projects/<id>/tasks/<name>.json    {"fingerprint": "…", "time": 1764000000.0}
+    <data>/tasks/<project id>/<name>.json    {"fingerprint": "…", "time": 1764000000.0}
 
 Files count by their contents and whether they may be executed, not by their times: a checkout changes those.
 """
@@ -77,4 +77,4 @@ def keep(where: paths.Paths, project: identity.Project, task: str, fingerprint: 
 
 
 def _path(where: paths.Paths, project: identity.Project, task: str) -> str:
-    return f"{where.project_data(project.id)}/tasks/{task}.json"
+    return f"{where.data}/tasks/{project.id}/{task}.json"

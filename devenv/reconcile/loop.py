@@ -32,6 +32,8 @@ from devenv.reconcile import (
     containers,
     desired,
     executor,
+    journal,
+    journalling,
     live,
     making,
     mounts,
@@ -81,6 +83,7 @@ class Loop:
         self.changes = waiting.Changes()
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
         self._looks = readying.Looks(self.probes, addresses=_addresses)
+        self.journal = journal.Journal(where, project)
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
         self._ports = publishing.Publishing(
@@ -573,7 +576,7 @@ class Loop:
         renew_anonymous: bool = False,
     ) -> executor.Outcome:
         performer = performing.Performer(self, environment, images, emit, renew_anonymous=renew_anonymous)
-        return await executor.execute(todo, performer.perform)
+        return await executor.execute(todo, journalling.Recorder(self.journal, performer.perform).perform)
 
     async def observe(self, environment: desired.Environment | None) -> observed.Observed:
         everyone = list(self.live.values())
@@ -622,6 +625,7 @@ class Loop:
 
     def _tell(self, container: live.Live, action: str) -> None:
         made = container.record
+        journalling.event(self.journal, container, action)
         self._publish(
             {
                 "container": {

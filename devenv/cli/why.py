@@ -1,0 +1,168 @@
+"""``devenv why SERVICE``: why its containers are as they are, from what is on disk and in the project's journal."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from devenv.cli import context, formats, inventory, options, terminal
+from devenv.reconcile import journal, record, waiting
+from devenv.runtime import logs
+
+_LINES = 5  # of a container's last words
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    service: options.Service,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="Lines of its last output to show")] = _LINES,
+) -> None:
+    """Say why a service was made anew, why it waits, or why it died."""
+    project = context.load(ctx.obj, [service], warn=False)
+    project.check_services([service])
+    entries = list(journal.read(project.where, project.identity))
+    containers = inventory.load(project.where, project.identity.id)
+    mine = [item for item in containers if item.record.service == service and not item.record.oneoff]
+    reader = _Reader(project, entries, containers)
+    told = [line for item in mine for line in reader.about(item, lines)]
+    if not mine:
+        told = [f"{service} has no container", *reader.failures(service)]
+    if not mine or any(item.state == "created" for item in mine):
+        told += reader.waits(service)
+    for line in told:
+        print(terminal.visible(line))
+
+
+class _Reader:
+    def __init__(
+        self, project: context.Loaded, entries: list[journal.Entry], containers: list[inventory.Container]
+    ) -> None:
+        self._project = project
+        self._entries = entries
+        self._containers = containers
+        self._now = time.time()
+
+    def about(self, item: inventory.Container, lines: int) -> Iterator[str]:
+        made = item.record
+        status = formats.status(
+            item.state,
+            now=self._now,
+            started=item.started,
+            finished=item.finished,
+            exit_code=item.exit_code,
+            health=item.health,
+            oom_killed=item.oom_killed,
+        )
+        yield f"{made.name}: {status}"
+        cause = self._last("operation", type="container.create", service=made.service)
+        ago = self._ago(made.created)
+        because = f": {cause['cause']}" if cause else ""
+        yield f"  made {ago}{because}"
+        if item.state in {"exited", "restarting"}:
+            yield from self._death(item)
+        deaths = [each for each in self._events(made.name, "die") if not each.get("asked")]
+        if deaths and item.state not in {"exited", "restarting"}:
+            last = deaths[-1]
+            code = _code(last.get("exit_code"), last.get("oom"))
+            yield f"  died {_times(len(deaths))} before, last {self._ago(last['time'])}: {code}"
+        if item.health in {"starting", "unhealthy"}:
+            yield from self._health(item)
+        if item.state != "running" or item.health == "unhealthy":
+            yield from _last_words(item, lines)
+
+    def _ago(self, moment: float) -> str:
+        words = formats.duration(self._now - moment)
+        return f"{words[:1].lower()}{words[1:]} ago"
+
+    def _death(self, item: inventory.Container) -> Iterator[str]:
+        last = next(iter(reversed(self._events(item.record.name, "die"))), {})
+        if not item.recorded:
+            yield "  how it ended is unknown: nobody was there to see"
+        else:
+            asked = ", as it was asked to" if last.get("asked") else ""
+            yield f"  it ended with {_code(item.exit_code, item.oom_killed)}{asked}"
+        then = str(last.get("then") or "")
+        if item.state == "restarting":
+            loop = ": a crash loop" if last.get("crash_loop") else ""
+            yield f"  it is started again by its restart policy `{item.record.restart.get('condition')}`{loop}"
+        elif then and not last.get("asked"):
+            yield f"  it stays so: {then}"
+
+    def _health(self, item: inventory.Container) -> Iterator[str]:
+        found = record.health(self._project.where, item.record.id)
+        streak = int(found.get("failing_streak") or 0)
+        for probe in (found.get("log") or [])[-1:]:
+            said = str(probe.get("output") or "").strip() or f"exit code {probe.get('exit_code')}"
+            yield f"  its check failed {_times(streak)} in a row, last {self._ago(probe['end'])}: {said}"
+
+    def failures(self, service: str) -> Iterator[str]:
+        found = self._last("operation", service=service)
+        if found and found.get("error"):
+            yield f"  {found['type']} failed {self._ago(found['time'])}: {found['error']}"
+
+    def waits(self, service: str) -> Iterator[str]:
+        """What of its dependencies does not hold now."""
+        for name, terms in sorted((self._project.canonical["services"][service].get("depends_on") or {}).items()):
+            condition = waiting.Condition(terms.get("condition") or waiting.Condition.STARTED)
+            others = [each for each in self._containers if each.record.service == name and not each.record.oneoff]
+            verdict = waiting.judge(condition, [self._seen(each) for each in others])
+            if not verdict.met:
+                yield f"  it waits for {name} ({condition.removeprefix('service_')}): {verdict.reason}"
+
+    def _seen(self, item: inventory.Container) -> waiting.Seen:
+        found = record.health(self._project.where, item.record.id)
+        log = [each for each in found.get("log") or [] if each.get("exit_code") != 0]
+        return waiting.Seen(
+            name=item.record.name,
+            status={"exited": "stopped"}.get(item.state, item.state),
+            exit_code=item.exit_code,
+            health=str(found.get("status") or "").replace("none", ""),
+            last_output=str(log[-1].get("output") or "") if log else "",
+            gave_up=item.state == "exited",
+            failed=int(found.get("failing_streak") or 0),
+            retries=int((item.record.healthcheck or {}).get("retries") or 3),
+        )
+
+    def _events(self, name: str, action: str) -> list[journal.Entry]:
+        return [
+            each
+            for each in self._entries
+            if each.get("kind") == "event" and each.get("container") == name and each.get("action") == action
+        ]
+
+    def _last(self, kind: str, **fields: Any) -> journal.Entry | None:
+        for entry in reversed(self._entries):
+            if entry.get("kind") == kind and all(entry.get(name) == value for name, value in fields.items()):
+                return entry
+        return None
+
+
+def _last_words(item: inventory.Container, count: int) -> Iterator[str]:
+    found = list(logs.read(item.folder, tail=count)) if count > 0 else []
+    if found:
+        yield "  its last words:"
+    for line in found:
+        yield f"    {line.data.decode(errors='replace').rstrip()}"
+
+
+def _code(code: int | None, oom: bool | None) -> str:
+    if code is None:
+        return "a code that nobody saw"
+    if oom:
+        return f"exit code {code}: the kernel killed it, for it ran out of memory (`mem_limit`)"
+    if code > 128:
+        try:
+            return f"exit code {code}: signal {signal.Signals(code - 128).name}"
+        except ValueError:
+            pass
+    words = {126: "the command can't be executed", 127: "the command isn't there"}
+    return f"exit code {code}" + (f": {words[code]}" if code in words else "")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else "twice" if count == 2 else f"{count} times"
