@@ -10,7 +10,7 @@ Whatever is wrong, and whatever the bytes, comes out as a ``BuildError`` with it
 from __future__ import annotations
 
 from devenv import errors
-from devenv.build.dockerfile import instructions, lines, readers, statement, words
+from devenv.build.dockerfile import checks, instructions, lines, readers, rules, statement, words
 from devenv.build.dockerfile.malformed import Malformed
 
 
@@ -42,13 +42,23 @@ def parse(text: str | bytes, *, file: str) -> instructions.Dockerfile:
             else "the Dockerfile has no FROM, so there is nothing to build"
         )
         raise errors.BuildError(what, file=file, line=1, column=1, hint="begin with `FROM image`")
-    return instructions.Dockerfile(
+    read_all = instructions.Dockerfile(
         file=file,
         directives=source.directives,
         arguments=tuple(arguments),
         stages=tuple(instructions.Stage(number, start, tuple(found)) for number, (start, found) in enumerate(stages)),
-        warnings=tuple(warnings),
     )
+    hears = _heard(source)
+    found = (each for each in (*warnings, *checks.textual(read_all)) if hears.hears(each.rule))
+    return read_all._replace(warnings=tuple(sorted(found, key=lambda each: each.place.line)))
+
+
+def _heard(source: lines.Source) -> rules.Wanted:
+    try:
+        return rules.wanted(rules.first_word(source.directives.get("check", "")))
+    except Malformed as problem:
+        # Directives are lines of their own, above everything.
+        raise source.error(problem, 1, len(source.directives) + 1) from None
 
 
 def parse_instruction(text: str, *, file: str) -> instructions.Instruction:
