@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
-from devenv import errors
 from devenv.build.dockerfile import instructions, names, rules, words
 from devenv.build.dockerfile.malformed import did_you_mean
-from devenv.image import reference
 
 # For what only depends on a variable's being there.
 _PLATFORM = {
@@ -21,6 +20,12 @@ _PLATFORM = {
         "OSVERSION": "",
     }.items()
 }
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_HOST = r"(?:[A-Za-z0-9-]+\.[A-Za-z0-9.-]+(?::[0-9]+)?|[A-Za-z0-9.-]+:[0-9]+|localhost|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
+_IMAGE = re.compile(
+    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@[A-Za-z0-9_+.-]+:[0-9a-fA-F]{{32,}})?"
+    r"|(?:oci|oci-archive|docker-archive|rootfs):.+|host:"
+)
 _SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd"})
 
 
@@ -70,7 +75,7 @@ def _broken(
         return  # an error, and told as one
     for name in sorted((image.undefined | platform.undefined) - declared):
         near = did_you_mean(name, declared)
-        yield "UndefinedArgInFrom", f"`${name}` is not declared before{f': {near}' if near else ''}"
+        yield "UndefinedArgInFrom", f"`${name}` is not declared before the first FROM{f': {near}' if near else ''}"
     if not _is_image(image.text):
         yield "InvalidDefaultArgInFrom", f"`{start.image}` names no image where no argument is given"
     if platform.used == {"TARGETPLATFORM"} and platform.text == found["TARGETPLATFORM"] and not platform.undefined:
@@ -81,13 +86,7 @@ def _broken(
 
 
 def _is_image(text: str) -> bool:
-    if text == names.SCRATCH:
-        return True
-    try:
-        reference.parse(text)
-    except errors.DevenvError:
-        return False
-    return True
+    return text == names.SCRATCH or _IMAGE.fullmatch(text[:4096]) is not None
 
 
 def _is_in(platform: str, name: str) -> bool:

@@ -136,3 +136,25 @@ def test_warnings_are_an_error_where_the_file_wants_it() -> None:
 
 def test_every_rule_can_be_told_of() -> None:
     assert len(rules.RULES) == 21
+
+
+@pytest.mark.parametrize(
+    ("image", "valid"),
+    [
+        ("scratch", True),
+        ("debian:12", True),
+        ("a/b/c_d__e-f.g:V1.2_x", True),
+        ("localhost:5000/a", True),
+        ("Registry.Example.org/a@sha256:" + "0" * 64, True),
+        ("[::1]:5000/a", True),
+        ("oci:./folder", True),
+        ("A", False),
+        ("a:", False),
+        ("a//b", False),
+        ("a:b:c", False),
+        ("-a", False),
+        ("a@sha256:0", False),
+    ],
+)
+def test_what_can_be_an_image(image: str, valid: bool) -> None:
+    assert (told(f"FROM {image}\n") == []) is valid
