@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from devenv import errors
-from devenv.cli import context, formats, inventory, logview, options, terminal
+from devenv.cli import context, formats, inventory, logfilter, logview, options, terminal
 from devenv.runtime import logs as logs_module
 
 # How often to look for containers that have been made since.
@@ -29,6 +29,10 @@ def command(
     no_color: options.NoColor = False,
     no_log_prefix: options.NoLogPrefix = False,
     index: options.Index = 0,
+    grep: Annotated[
+        str, typer.Option("--grep", metavar="PATTERN", help="Only lines that a regular expression is found in")
+    ] = "",
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", "-i", help="With --grep: A is a, too")] = False,
 ) -> None:
     """Show the output of services."""
     given: options.Globals = ctx.obj
@@ -49,17 +53,20 @@ def command(
         # Whoever searches logs wants all of them: what a service wrote to its stderr is data here as well.
         stderr=sys.stdout,
     )
+    show = (
+        logfilter.Filter(logfilter.pattern(grep, ignore_case=ignore_case), printer.line).line if grep else printer.line
+    )
     source = _Source(project, names, index)
     containers = source.look()
     printer.know(containers)
     if follow:
-        _follow(source, printer, wanted)
+        _follow(source, printer, show, wanted)
         return
     by_id = {item.record.id: item for item in containers}
     folders = {item.record.id: item.folder for item in containers}
     lines = logs_module.merge(folders, since=wanted.since, until=wanted.until, tail=wanted.tail)
     for key, line in lines:
-        printer.line(by_id[key], line)
+        show(by_id[key], line)
     printer.end()
 
 
@@ -106,7 +113,7 @@ class _Source:
         return changed
 
 
-def _follow(source: _Source, printer: logview.Printer, wanted: _Wanted) -> None:
+def _follow(source: _Source, printer: logview.Printer, show: logfilter.Show, wanted: _Wanted) -> None:
     follower = logs_module.Follower(since=wanted.since, until=wanted.until, tail=wanted.tail)
     known: dict[str, inventory.Container] = {}
     try:
@@ -123,7 +130,7 @@ def _follow(source: _Source, printer: logview.Printer, wanted: _Wanted) -> None:
                 # The policy may bring one back, which its own state doesn't tell.
                 ended = not any(item.state in inventory.ACTIVE for item in source.look())
             for key, line in follower.read():
-                printer.line(known[key], line)
+                show(known[key], line)
             if ended and not follower.behind:
                 return
             printer.flush()
