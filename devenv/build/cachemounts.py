@@ -13,12 +13,15 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from devenv.util import fs, paths, tree
 
 SHARED, PRIVATE, LOCKED = "shared", "private", "locked"
 MANY = 1000
+_FOLDER = re.compile(r"[0-9a-f]{32}\.\d+", re.ASCII)
 
 
 @contextlib.contextmanager
@@ -69,16 +72,35 @@ def _ready(folder: str, name: str, fill: Callable[[str], None]) -> str:
     return f"{folder}/data"
 
 
-def sizes(where: paths.Paths) -> list[tuple[str, str, float]]:
-    """Path, name and time of use of each, those used longest ago first."""
+class Kept(NamedTuple):
+    path: str
+    name: str
+    used: float
+
+
+def every(where: paths.Paths) -> list[Kept]:
+    """Those used longest ago first."""
     folder = f"{where.data}/build/cache-mounts"
     found = []
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         record = fs.read_json(f"{folder}/{name}/mount.json")
-        if isinstance(record, dict):
+        if isinstance(record, dict) and _FOLDER.fullmatch(name):
             used = os.stat(f"{folder}/{name}/mount.json").st_mtime
-            found.append((f"{folder}/{name}", str(record["id"]), used))
-    return sorted(found, key=lambda each: each[2])
+            found.append(Kept(f"{folder}/{name}", str(record["id"]), used))
+    return sorted(found, key=lambda each: (each.used, each.path))
+
+
+def sweep(where: paths.Paths) -> None:
+    """What was being made when its builder was killed."""
+    folder = f"{where.data}/build/cache-mounts"
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        base, _, end = name.rpartition(".")
+        if not _FOLDER.fullmatch(base) or end == "lock":
+            continue
+        lock = _lock(f"{folder}/{base}", PRIVATE)
+        if lock is not None:
+            tree.remove(f"{folder}/{name}")
+            os.close(lock)
 
 
 def remove(path: str) -> bool:

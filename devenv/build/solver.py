@@ -27,7 +27,7 @@ from devenv.build import (
     running,
     scope,
     sources,
-    steps,
+    upkeep,
 )
 from devenv.build.dockerfile import instructions, parser
 from devenv.image import create, descriptor
@@ -56,7 +56,7 @@ def solve(
         machine = run.Machine(running.Running(where), network.Network(where))
         held.callback(machine.running.close)
         held.callback(machine.network.close)
-        steps.sweep(where, lambda name: _left(machine, name))
+        upkeep.clear_steps(where, machine)
         images = [
             _read(
                 each,
@@ -71,13 +71,6 @@ def solve(
         results = [_finish(each, where, store, tools, done) for each in images]
         done.cache.settle()
     return results
-
-
-def _left(machine: run.Machine, name: str) -> None:
-    """What a step had whose builder was killed."""
-    machine.running.sweep(name)
-    with contextlib.suppress(errors.NetworkError):
-        machine.network.release(name)
 
 
 def _read(

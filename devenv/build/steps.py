@@ -65,6 +65,13 @@ def keep(where: paths.Paths, made: Folder) -> str:
     return kept
 
 
+def left(where: paths.Paths) -> bool:
+    """Whether there may be something to sweep: steps that run are there, too."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(f"{where.data}/build/steps") as entries:
+        return any(entries)
+    return False
+
+
 def sweep(where: paths.Paths, left: Left) -> None:
     """``left`` is called for each step whose builder has gone, to free what else it had; then its folder goes."""
     folder = f"{where.data}/build/steps"

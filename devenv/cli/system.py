@@ -43,8 +43,11 @@ def df(
 
 
 def measure(where: paths.Paths) -> list[Row]:
+    from devenv.build import upkeep
+
     containers = inventory.load(where)
     found = usage.take(where)
+    built = upkeep.measure(where)
     used = {item.record.image_id for item in containers}
     catalog = imaging.Images.open().catalog
     active = [stored for stored in found.images if (entry := catalog.entry(stored)) and entry.id in used]
@@ -58,7 +61,7 @@ def measure(where: paths.Paths) -> list[Row]:
             "Images",
             len(found.images),
             len(active),
-            found.total,
+            found.total - found.cache,
             found.freed([stored.target.digest for stored in active]),
         ),
         Row(
@@ -74,6 +77,13 @@ def measure(where: paths.Paths) -> list[Row]:
             len(volumes) - len(free),
             sum(volumes.values()),
             sum(volumes[each] for each in free),
+        ),
+        Row(
+            "Build Cache",
+            built.results + built.mounts,
+            0,
+            found.cache + built.mounts_size,
+            found.cache + built.mounts_size,
         ),
         Row("Unfinished", 0, 0, usage.unfinished(where), 0),
     ]
@@ -142,7 +152,8 @@ def prune(
     ctx: typer.Context,
     *,
     every: Annotated[
-        bool, typer.Option("--all", "-a", help="Also images that have a name, if no container uses them")
+        bool,
+        typer.Option("--all", "-a", help="Also images that have a name, and the build cache"),
     ] = False,
     volumes: Annotated[bool, typer.Option("--volumes", help="Also anonymous volumes that no container uses")] = False,
     keep: Annotated[
@@ -154,6 +165,8 @@ def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
 ) -> None:
     """Remove what is not used: stopped containers, images without a name, and leftovers."""
+    from devenv.build import upkeep
+
     operate.refuse_dry_run(ctx.obj, "system prune")
     operate.exclusive(all=every, keep=bool(keep))
     budget = formats.parse_size(keep) if keep else None
@@ -168,6 +181,9 @@ def prune(
         image_rm.remove_unused(opened, wanted, every=every)
     else:
         image_rm.remove_over(opened, budget)
+    upkeep.sweep(opened.where)
+    if every:
+        freed += upkeep.clear(opened.where)
     freed += gc.collect(opened.where).size
     if volumes:
         freed += _prune_volumes(opened.where)
@@ -182,6 +198,8 @@ def _question(*, every: bool, volumes: bool, keep: str) -> str:
         lines.append(
             "all images that no container uses" if every else "all images without a name that no container uses"
         )
+    if every:
+        lines.append("all that builds keep: the build cache and cache mounts")
     if volumes:
         lines.append("all anonymous volumes that no container uses")
     return "This removes\n" + "".join(f"  - {line}\n" for line in lines) + "Are you sure? [yN] "

@@ -1,6 +1,7 @@
 """What nothing needs any more is found and taken away: blobs, unpacked layers, records, and transfers given up.
 
-    roots     images in the index, leases of living processes, containers, and layouts on disk whose layers are unpacked
+    roots     images in the index, leases of living processes, containers, layouts on disk whose layers are unpacked,
+              and what builds keep, up to an age and a size
     mark      index ─▶ manifests ─▶ config and layers; a config ─▶ the chain ids of its unpacked layers
     sweep     blobs are unlinked, layers renamed to <data>/trash; only then the lock is let go, and the trash removed
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.image import blobs, content, descriptor, index, lease, manifest, records, snapshot
+from devenv.image import blobs, buildcache, content, descriptor, index, lease, manifest, records, snapshot
 from devenv.util import fs, lock, paths, tree
 
 GIVEN_UP = 7 * 86400.0  # seconds after which a transfer that broke off is not expected to go on
@@ -47,7 +48,7 @@ def collect(where: paths.Paths, *, given_up: float = GIVEN_UP) -> Collected:
         leased = lease.living(where)
         images = index.Index(where).images()
         needed = leased | containers(where) | records.sweep(where, {image.target.digest for image in images})
-        needed |= {host.current(where)}
+        needed |= {host.current(where)} | buildcache.expire(where)
         for image in images:
             reached = reach(where, image.target)
             needed |= reached.blobs | reached.layers

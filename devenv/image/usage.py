@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from devenv.image import blobs, gc, host, index, lease, names, records, snapshot
+from devenv.image import blobs, buildcache, gc, host, index, lease, names, records, snapshot
 from devenv.util import paths
 
 
@@ -20,10 +20,18 @@ class Usage(NamedTuple):
     layers: dict[str, int]
     anyway: frozenset[str]  # what stays without any image: what containers, leases and layouts on the disk need
     reached: dict[str, frozenset[str]]  # by an image's digest: all names that it needs
+    cached: frozenset[str] = frozenset()  # what builds keep
 
     @property
     def total(self) -> int:
         return sum(self.blobs.values()) + sum(self.layers.values())
+
+    @property
+    def cache(self) -> int:
+        """In bytes, of what is kept for builds and nothing else."""
+        others = frozenset().union(*self.reached.values())
+        own = self.cached - others
+        return sum(size for found in (self.blobs, self.layers) for name, size in found.items() if name in own)
 
     def freed(self, kept: Collection[str]) -> int:
         """In bytes, if only images of these digests stay."""
@@ -34,6 +42,7 @@ class Usage(NamedTuple):
 def take(where: paths.Paths) -> Usage:
     with lease.exclusive(where):
         anyway = lease.living(where) | gc.containers(where) | records.of_layouts(where) | {host.current(where)}
+        cached = {name for each in buildcache.everything(where) for name in each.names}
         images = tuple(index.Index(where).images())
         reached = {}
         for image in images:
@@ -41,7 +50,7 @@ def take(where: paths.Paths) -> Usage:
             reached[image.target.digest] = found.blobs | found.layers
         stored = {entry.name: entry.stat().st_size for entry in gc.entries(blobs.BlobStore(where).folder)}
         layers = {entry.name: snapshot.size(entry.path) for entry in gc.entries(f"{where.data}/layers")}
-    return Usage(images, stored, layers, frozenset(anyway), reached)
+    return Usage(images, stored, layers, frozenset(anyway | cached), reached, frozenset(cached))
 
 
 def over_budget(found: Usage, candidates: Sequence[str], keep: int) -> list[str]:
