@@ -122,6 +122,8 @@ COMMANDS: dict[str, Command] = {
             "login": Command("registry_login", "Log in to a registry"),
             "logout": Command("registry_login", "Forget a login", function="logout"),
             "serve": Command("registry_serve", "Run a registry for the local network"),
+            "ls": Command("registry_ls", "List the registries that are served from here"),
+            "stop": Command("registry_ls", "Stop a registry", function="stop"),
         },
     ),
     "config": Command("config", "Check the spec and print it as devenv understands it"),

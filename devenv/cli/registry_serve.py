@@ -1,4 +1,4 @@
-"""``devenv registry serve``: a registry for the local network, in the foreground until Ctrl-C."""
+"""``devenv registry serve``: a registry for the local network, in the foreground until Ctrl-C or in the background."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import shlex
 import socket
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,13 +15,18 @@ from devenv import errors
 from devenv.cli import attached, terminal
 from devenv.util import paths
 
+if TYPE_CHECKING:
+    from devenv.image.registry import served, serving
+
+LISTEN = "127.0.0.1:5000"
+
 
 def command(
     ctx: typer.Context,
     *,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where it answers")
-    ] = "127.0.0.1:5000",
+        str, typer.Option("--listen", metavar="ADDRESS:PORT", help=f"Where it answers; {LISTEN} if none")
+    ] = "",
     data: Annotated[str, typer.Option("--data", metavar="DIR", help="Where it keeps the images")] = "",
     name: Annotated[str, typer.Option("--name", metavar="HOST", help="What others call this machine")] = "",
     user: Annotated[str, typer.Option("--user", "-u", metavar="NAME", help="Who may use it; with a new password")] = "",
@@ -29,49 +34,99 @@ def command(
     tls_cert: Annotated[str, typer.Option("--tls-cert", metavar="FILE", help="Certificate")] = "",
     tls_key: Annotated[str, typer.Option("--tls-key", metavar="FILE", help="Its key")] = "",
     self_signed: Annotated[bool, typer.Option("--self-signed", help="With a certificate made for it")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="In the background; goes on as before it ended")
+    ] = False,
 ) -> None:
     """Run a registry for this machine or the local network, by docker-registry."""
-    from devenv.image.registry import hosts, serving
+    from devenv.image.registry import served, serving
 
     del ctx
-    host, port = serving.listen(listen)
-    if bool(tls_cert) != bool(tls_key) or (self_signed and tls_cert) or (user and htpasswd):
-        raise errors.UsageError("give `--tls-cert` with `--tls-key`, or `--self-signed`; `--user` or `--htpasswd`")
-    for path in filter(None, (htpasswd, tls_cert, tls_key)):
-        if not os.access(path, os.R_OK):
-            raise errors.UsageError(f"`{path}` can't be read")
-    folder = os.path.abspath(data or f"{paths.locate().data}/registry")
-    wanted = serving.Served(
-        folder, host, port, *(os.path.abspath(each) if each else "" for each in (htpasswd, tls_cert, tls_key))
-    )
-    if not wanted.local and not (tls_cert or self_signed):
-        raise errors.UsageError(
-            f"`{listen}` can be reached from elsewhere, which takes TLS",
-            hint="`--self-signed`, or `--tls-cert FILE --tls-key FILE`; and `--user NAME` for a login",
-        )
-    if not wanted.local and not (user or htpasswd):
-        terminal.warn("whoever reaches this registry may read and write it: `--user NAME` asks for a login")
-    called = hosts.name(name or (socket.gethostname() if host in {"0.0.0.0", "::"} else host))
+    where = paths.locate()
+    folder = os.path.abspath(data or f"{where.data}/registry")
+    before = served.find(where, folder)
+    if detach and before is not None and not any((listen, name, user, htpasswd, tls_cert, tls_key, self_signed)):
+        wanted = before
+    else:
+        if bool(tls_cert) != bool(tls_key) or (self_signed and tls_cert) or (user and htpasswd):
+            raise errors.UsageError("give `--tls-cert` with `--tls-key`, or `--self-signed`; `--user` or `--htpasswd`")
+        for path in filter(None, (htpasswd, tls_cert, tls_key)):
+            if not os.access(path, os.R_OK):
+                raise errors.UsageError(f"`{path}` can't be read")
+        files = (os.path.abspath(each) if each else "" for each in (htpasswd, tls_cert, tls_key))
+        settings = serving.Served(folder, *serving.listen(listen or LISTEN), *files)
+        _check_open(settings, tls=bool(tls_cert) or self_signed, login=bool(user or htpasswd))
+        wanted = served.Record(_called(settings, name), settings, user, self_signed)
     serving.program()
-    with attached.gentle_end(threading.Event()), serving.claimed(folder):
-        password = ""
-        if user:
-            if not serving.knows(folder, user):
-                password = secrets.token_urlsafe(15)
-                serving.add_user(folder, user, password)
-            wanted = wanted._replace(htpasswd=f"{folder}/htpasswd")
-        if self_signed:
-            certificate, key = serving.certificate(folder, called)
-            wanted = wanted._replace(certificate=certificate, key=key)
-        with serving.running(wanted) as process:
-            _tell(f"{called}:{port}", wanted.certificate if self_signed else "", user, password)
-            code = process.wait()
+    if detach and before is not None and before.runs and before.same(wanted):
+        terminal.warn(f"registry `{before.registry}` runs already")
+        _tell(before, "")
+        return
+    with attached.gentle_end(threading.Event()), serving.claimed(folder) as held:
+        password = _prepare(wanted)
+        ready = wanted._replace(served=_files(wanted))
+        if detach:
+            served.keep(where, wanted, serving.detached(ready.served, held))
+            _tell(ready, password)
+            return
+        with serving.running(ready.served) as process:
+            served.keep(where, wanted, process.pid)
+            try:
+                _tell(ready, password)
+                code = process.wait()
+            finally:
+                served.forget(where, folder)
     raise errors.HostError(f"the registry ended with exit code {code}")
 
 
-def _tell(registry: str, certificate: str, user: str, password: str) -> None:
+def _check_open(settings: serving.Served, *, tls: bool, login: bool) -> None:
+    if settings.local:
+        return
+    if not tls:
+        raise errors.UsageError(
+            f"`{settings.host}:{settings.port}` can be reached from elsewhere, which takes TLS",
+            hint="`--self-signed`, or `--tls-cert FILE --tls-key FILE`; and `--user NAME` for a login",
+        )
+    if not login:
+        terminal.warn("whoever reaches this registry may read and write it: `--user NAME` asks for a login")
+
+
+def _called(settings: serving.Served, name: str) -> str:
+    from devenv.image.registry import hosts
+
+    any_address = settings.host in {"0.0.0.0", "::"}
+    return f"{hosts.name(name or (socket.gethostname() if any_address else settings.host))}:{settings.port}"
+
+
+def _prepare(wanted: served.Record) -> str:
+    """The password of a user who is new, else ""."""
+    from devenv.image.registry import serving
+
+    if not wanted.user or serving.knows(wanted.served.folder, wanted.user):
+        return ""
+    password = secrets.token_urlsafe(15)
+    serving.add_user(wanted.served.folder, wanted.user, password)
+    return password
+
+
+def _files(wanted: served.Record) -> serving.Served:
+    """With the logins and the certificate that are made for it."""
+    from devenv.image.registry import serving
+
+    ready = wanted.served
+    if wanted.user:
+        ready = ready._replace(htpasswd=f"{ready.folder}/htpasswd")
+    if wanted.self_signed:
+        certificate, key = serving.certificate(ready.folder, wanted.registry.rpartition(":")[0])
+        ready = ready._replace(certificate=certificate, key=key)
+    return ready
+
+
+def _tell(ready: served.Record, password: str) -> None:
     """What one does on each machine that is to use it."""
-    if certificate:
+    registry, user = ready.registry, ready.user
+    if ready.self_signed:
+        certificate = _files(ready).certificate
         folder = f"~/.config/devenv/certs.d/{registry}"
         print(f"mkdir -p {folder}  # and copy {shlex.quote(certificate)} to {folder}/ca.crt")
     if user:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from tests import ocilayout
 from tests.support import distribution, machine, runner
+from tests.support.polling import eventually
 
 pytestmark = [
     pytest.mark.root,
@@ -95,3 +97,60 @@ def test_it_needs_tls_where_others_listen(devenv: runner.Devenv) -> None:
 
 def test_without_a_program_the_line_to_install_one(devenv: runner.Devenv, tmp_path: pathlib.Path) -> None:
     assert "apt-get install docker-registry" in devenv("registry", "serve", env={"PATH": str(tmp_path)}, code=3).stderr
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
+def test_in_the_background(anyone: runner.Devenv) -> None:
+    """It outlives its terminal, is found again after a crash, and goes on as before."""
+    port, home = free_port(), f"{anyone.folder}/home"
+    anyone.env = provide(anyone) | {"HOME": home}
+    registry = f"127.0.0.1:{port}"
+    assert "no registry is served" in anyone("registry", "stop", code=2).stderr
+    told = anyone("registry", "serve", "-d", "--listen", registry).stdout
+    try:
+        assert f"devenv image push {registry}/IMAGE" in told
+        load(anyone, f"{registry}/app:1")
+        anyone("image", "push", f"{registry}/app:1")
+        assert shown(anyone) == f"{registry} running no no"
+        assert "runs already" in anyone("registry", "serve", "-d").stderr
+        assert "being served already" in anyone("registry", "serve", "-d", "--user", "x", code=2).stderr
+        assert "being served already" in anyone("registry", "serve", code=2).stderr
+        pid = int(anyone("registry", "ls", "--format", "{{.Pid}}").stdout)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: shown(anyone) == f"{registry} exited no no", 30)
+        anyone("registry", "serve", "-d")
+        assert shown(anyone) == f"{registry} running no no"
+        anyone("image", "pull", f"{registry}/app:1")
+    finally:
+        assert anyone("registry", "stop", registry).stdout == f"{registry}\n"
+    assert shown(anyone) == ""
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_what_does_not_start_in_the_background_says_why(devenv: runner.Devenv) -> None:
+    devenv.env = provide(devenv)
+    folder = pathlib.Path(devenv.folder, "registry")
+    folder.mkdir()
+    (folder / "images").write_text("no folder")
+    (folder / "htpasswd").write_text("x")
+    port = free_port()
+    bad = [
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--tls-cert",
+        str(folder / "htpasswd"),
+        "--tls-key",
+        str(folder / "htpasswd"),
+    ]
+    said = devenv("registry", "serve", "-d", "--data", str(folder), *bad, code=3).stderr
+    assert f"does not serve `127.0.0.1:{port}`" in said
+    assert "note: " in said
+    assert shown(devenv) == ""
+    with socket.create_server(("127.0.0.1", port)):
+        said = devenv("registry", "serve", "-d", "--listen", f"127.0.0.1:{port}", code=3).stderr
+    assert "somebody else listens" in said
+
+
+def shown(devenv: runner.Devenv) -> str:
+    return devenv("registry", "ls", "--format", "{{.Name}} {{.Status}} {{.TLS}} {{.Login}}").stdout.strip()

@@ -4,6 +4,7 @@
     <folder>/htpasswd      the logins of `--user`
     <folder>/tls/          the certificate of `--self-signed`, and its key
     <folder>/images/       what was pushed
+    <folder>/log           what it says in the background
 
 Beyond this machine only TLS is spoken: without it a login could be read on its way, and devenv would send none.
 """
@@ -62,16 +63,17 @@ def program() -> str:
 
 
 @contextlib.contextmanager
-def claimed(folder: str) -> Iterator[None]:
-    """Makes it, for its owner alone, and keeps others from serving it."""
+def claimed(folder: str) -> Iterator[int]:
+    """Makes it, for its owner alone, and keeps others from serving it, as long as anybody has the descriptor."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise errors.UsageError(f"`{folder}` is being served already", hint="name another with `--data`") from None
-        yield
+            hint = "name another with `--data`, or `devenv registry stop`"
+            raise errors.UsageError(f"`{folder}` is being served already", hint=hint) from None
+        yield held
     finally:
         os.close(held)
 
@@ -146,7 +148,31 @@ def configuration(wanted: Served) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running(wanted: Served) -> Iterator[subprocess.Popen[bytes]]:
-    """Answers when this yields. What it has to say goes to stderr. Raises ``HostError`` if it doesn't start."""
+    """Answers when this yields, and ends with us. What it has to say goes to stderr. Raises ``HostError`` if it doesn't
+    start."""
+    process = _start(wanted, ["setpriv", "--pdeathsig", "TERM", "--"], stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def detached(wanted: Served, held: int) -> int:
+    """The same in the background; its pid. ``held`` is the claim to the folder, which from now on ends with it."""
+    path = f"{wanted.folder}/log"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "wb") as log:
+        begin = log.tell()
+        try:
+            return _start(wanted, [], stdout=log, stderr=log, pass_fds=(held,)).pid
+        except errors.HostError as exc:
+            with open(path, "rb") as written:
+                written.seek(begin)
+                said = written.read(4096).decode(errors="replace").strip()
+            raise errors.HostError(exc.message, hint=exc.hint, note=said or None) from exc
+
+
+def _start(wanted: Served, before: list[str], **more: Any) -> subprocess.Popen[bytes]:
     found = program()
     if _answers(wanted):
         raise errors.HostError(f"somebody else listens on `{wanted.host}:{wanted.port}`")
@@ -154,23 +180,19 @@ def running(wanted: Served) -> Iterator[subprocess.Popen[bytes]]:
     _write(path, json.dumps(configuration(wanted), indent=1))  # JSON is YAML
     # What is configured by REGISTRY_… in the environment would win.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
-    process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", found, "serve", path],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=environ,
-        start_new_session=True,
-    )
+    command = [*before, found, "serve", path]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environ, cwd="/", start_new_session=True, **more)
     try:
         until = time.monotonic() + PATIENCE
         while not _answers(wanted):
             if process.poll() is not None or time.monotonic() > until:
                 raise errors.HostError(f"`{found}` does not serve `{wanted.host}:{wanted.port}`")
             time.sleep(0.05)
-        yield process
-    finally:
+    except BaseException:
         process.terminate()
         process.wait()
+        raise
+    return process
 
 
 def _answers(wanted: Served) -> bool:
