@@ -138,6 +138,8 @@ COMMANDS: dict[str, Command] = {
         "ci", "Bring everything up, run a command, keep what tells of it, and take everything down", positional=True
     ),
     "init": Command("init", "Begin a project from a template"),
+    "completion": Command("completion", "Print a script that completes commands in bash, zsh or fish"),
+    "__complete": Command("completion", "What could come next", function="complete", positional=True, hidden=True),
     "version": Command("version", "Print the version"),
 }
 
