@@ -74,6 +74,22 @@ COMMANDS: dict[str, Command] = {
             "prune": Command("image_rm", "Remove images that nothing uses", function="prune"),
         },
     ),
+    "volumes": Command("volume_ls", "List the volumes of the project", function="of_project"),
+    "volume": Command(
+        "",
+        "Manage volumes of all projects",
+        group={
+            "ls": Command("volume_ls", "List volumes"),
+            "list": Command("volume_ls", "Same as ls", hidden=True),
+            "inspect": Command("volume_ls", "Show all about volumes", function="inspect"),
+            "create": Command("volume_change", "Create a volume of no project", function="create"),
+            "rm": Command("volume_change", "Remove volumes with their data", function="remove"),
+            "prune": Command("volume_change", "Remove anonymous volumes that nothing uses", function="prune"),
+            "export": Command("volume_archive", "Write what is in a volume to an archive", function="export"),
+            "import": Command("volume_archive", "Unpack an archive into a volume", function="load"),
+            "clone": Command("volume_archive", "Make a new volume with what another has", function="clone"),
+        },
+    ),
     "container": Command(
         "",
         "Manage containers of all projects",
@@ -147,6 +163,5 @@ COMMANDS: dict[str, Command] = {
 MISSING: dict[str, str] = {
     "bridge": "",
     "publish": "",
-    "volumes": "`devenv config --volumes` lists those of the spec",
     "watch": "a bind mount shows edits at once",
 }

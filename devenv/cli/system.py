@@ -5,16 +5,13 @@ RECLAIMABLE is what `devenv system prune --all --volumes` would free, by the rul
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from devenv.cli import container_ls, container_rm, formats, image_rm, imaging, inventory, listing, operate, rm
+from devenv.cli import container_ls, container_rm, formats, image_rm, imaging, inventory, listing, operate, rm, voluming
 from devenv.image import gc, usage
 from devenv.util import paths
-from devenv.volume import volume
 
 
 class Row(NamedTuple):
@@ -53,8 +50,8 @@ def measure(where: paths.Paths) -> list[Row]:
     active = [stored for stored in found.images if (entry := catalog.entry(stored)) and entry.id in used]
     running = [item for item in containers if item.state in inventory.ACTIVE]
     sizes = {item.record.id: container_ls.written(item.folder) for item in containers}
-    volumes = _volumes(where)
-    needed = _used(where, containers)
+    volumes = {each.key: voluming.size(where, each) for each in voluming.every(where)}
+    needed = voluming.users(where, containers)
     free = [each for each in volumes if each not in needed]
     return [
         Row(
@@ -89,31 +86,6 @@ def measure(where: paths.Paths) -> list[Row]:
     ]
 
 
-def _volumes(where: paths.Paths) -> dict[tuple[str, str], int]:
-    """By project and name. What a driver keeps elsewhere is not counted."""
-    found: dict[tuple[str, str], int] = {}
-    folder = f"{where.data}/volumes"
-    for project in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        for each in volume.VolumeStore(where, project).list():
-            found[project, each.name] = usage.tree_size(f"{folder}/{project}/{each.name}")
-    return found
-
-
-def _used(where: paths.Paths, containers: Iterable[inventory.Container]) -> set[tuple[str, str]]:
-    """By project and name; a container may use another project's, and keeps its anonymous ones for the next."""
-    folder = f"{where.data}/volumes/"
-    found = set()
-    for item in containers:
-        names = (*item.record.volumes, *item.record.anonymous_volumes)
-        found |= {(item.record.project_id, name) for name in names}
-        for mount in item.record.mounts:
-            source = str(mount.get("source") or "")
-            if source.startswith(folder):
-                project, _, rest = source.removeprefix(folder).partition("/")
-                found.add((project, rest.partition("/")[0]))
-    return found
-
-
 def _fields(row: Row) -> dict[str, Any]:
     share = f" ({100 * row.reclaimable // row.size}%)" if row.size else ""
     return {
@@ -139,8 +111,9 @@ def _verbose(opened: imaging.Images, format: str) -> None:
     for item in inventory.load(opened.where):
         size = container_ls.written(item.folder)
         rows.append(_line("container", item.record.name, size, size))
-    for (project, name), size in _volumes(opened.where).items():
-        rows.append(_line("volume", f"{project}/{name}", size, size))
+    for owned in voluming.every(opened.where):
+        size = voluming.size(opened.where, owned)
+        rows.append(_line("volume", "/".join(owned.key), size, size))
     listing.show(rows, format, {"TYPE": "Type", "NAME": "Name", "SIZE": "Size", "UNIQUE SIZE": "UniqueSize"})
 
 
@@ -206,11 +179,11 @@ def _question(*, every: bool, volumes: bool, keep: str) -> str:
 
 
 def _prune_volumes(where: paths.Paths) -> int:
-    used = _used(where, inventory.load(where))
+    used = voluming.users(where, inventory.load(where))
     freed = 0
-    for (project, name), size in _volumes(where).items():
-        store = volume.VolumeStore(where, project)
-        found = store.get(name)
-        if (project, name) not in used and found is not None and found.anonymous and store.remove(name):
+    for owned in voluming.every(where):
+        size = voluming.size(where, owned)
+        unused = owned.key not in used and owned.volume.anonymous
+        if unused and voluming.store(where, owned.project).remove(owned.volume.name):
             freed += size
     return freed

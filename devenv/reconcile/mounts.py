@@ -14,9 +14,10 @@ from typing import Any
 
 from devenv import errors
 from devenv.image import store as image_store
+from devenv.linux import namespace
 from devenv.reconcile import convert, desired, ownership
 from devenv.runtime import bundle
-from devenv.volume import bind, tmpfs
+from devenv.volume import bind, remote, tmpfs
 from devenv.volume import volume as volume_module
 
 Entry = Mapping[str, Any]
@@ -140,6 +141,9 @@ class Builder:
 
     def _volume(self, made: Mounts, entry: Entry, volume: volume_module.Volume) -> None:
         options = entry.get("volume") or {}
+        if volume.filesystem:
+            self._filesystem(made, entry, volume)
+            return
         source = volume.path
         if options.get("subpath"):
             source = bind.beneath(volume.path, options["subpath"])
@@ -150,6 +154,24 @@ class Builder:
             flags.append("copyup")
         mount = bundle.Mount(type="bind", source=source, target=entry["target"], options=tuple(flags))
         made.add(mount, kind="volume", name=volume.name, read_only=bool(entry.get("read_only")))
+
+    def _filesystem(self, made: Mounts, entry: Entry, volume: volume_module.Volume) -> None:
+        if (entry.get("volume") or {}).get("subpath"):
+            raise errors.VolumeError(
+                f"volume `{volume.name}` is of type {volume.filesystem}: `subpath` is for volumes that are folders"
+            )
+        given = volume.options
+        if volume.filesystem != "tmpfs" and not namespace.in_initial_user_namespace():
+            raise errors.VolumeError(
+                f"volume `{volume.name}`: only root can mount a filesystem of type {volume.filesystem}",
+                hint="mount it as root, and write type: none, o: bind, device: DIR",
+            )
+        if volume.filesystem == "tmpfs":
+            given = tmpfs.options(",".join(given), defaults=())
+        read_only = ("ro",) if entry.get("read_only") else ()
+        device = volume.driver_opts["device"]
+        mount = bundle.Mount(volume.filesystem, device, entry["target"], (*remote.resolved(given), *read_only))
+        made.add(mount, kind="volume", name=volume.name, read_only=bool(read_only))
 
     def _from_other(self, made: Mounts, reference: str) -> None:
         """`volumes_from: [other:ro]`: the other service's binds and named volumes at the same places."""

@@ -139,6 +139,7 @@ def child(plan: Plan, wire: socket.socket) -> NoReturn:
                 place=plan.sources.path,
                 in_user_namespace=not namespace.in_initial_user_namespace(),
             )
+        plan.sources.mount_disks()
         with rootfs.doing("joining the container's cgroup"):
             cgroup.join(plan.cgroups)
         if plan.cgroups:

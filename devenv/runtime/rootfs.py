@@ -54,6 +54,15 @@ class Sources:
             for entry in config.get("mounts") or []
         )
 
+    def mount_disks(self) -> None:
+        """What only the host reaches: servers by its network, disks outside the device rules of the cgroup."""
+        for number, entry in enumerate(self._config.get("mounts") or []):
+            if not mountoptions.is_bind(entry) and (
+                entry.get("type") in _NETWORKED or str(entry.get("source")).startswith("/dev/")
+            ):
+                with doing(f"mounting `{entry['source']}` ({entry['type']}) for `{entry['destination']}`"):
+                    self._trees[number] = beforehand(entry)
+
     def prepare(self, overlays: Sequence[Mapping[str, Any]] = ()) -> None:
         """Afterwards the caller may be in another mount namespace, with ``overlays``."""
         if not overlays:
@@ -87,6 +96,9 @@ class Sources:
                 mount.AT_FDCWD, self.path, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE
             )
 
+    def has(self, number: int) -> bool:
+        return number in self._trees
+
     def bind(self, number: int, entry: dict[str, Any]) -> int:
         return self._trees[number] if number in self._trees else self._tree(entry)
 
@@ -112,6 +124,27 @@ class Sources:
         finally:
             if own < 0:
                 os.close(space)
+
+
+_NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p"})
+
+
+def beforehand(entry: Mapping[str, Any]) -> int:
+    """A mount that stands nowhere yet."""
+    options = mountoptions.parse(entry.get("options") or [])
+    context = mount.fsopen(entry["type"])
+    try:
+        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "source", entry.get("source") or "none")
+        if options.readonly:
+            mount.fsconfig(context, mount.FSCONFIG_SET_FLAG, "ro")
+        for option in filter(None, options.data.split(",")):
+            name, equals, value = option.partition("=")
+            kind = mount.FSCONFIG_SET_STRING if equals else mount.FSCONFIG_SET_FLAG
+            mount.fsconfig(context, kind, name, value if equals else None)
+        mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
+        return mount.fsmount(context, options.attributes)
+    finally:
+        os.close(context)
 
 
 def detached(source: str, options: mountoptions.Options) -> int:
@@ -276,6 +309,10 @@ class Builder:
             self._remount(target, options, 0)
         elif kind == "cgroup":
             self._cgroup(target, options)
+        elif self._sources.has(number):
+            place = self._folder(target)
+            _attach(self._sources.bind(number, entry), place)
+            os.close(place)
         else:
             self._or_the_hosts(kind, target, options, source=entry.get("source") or kind)
 

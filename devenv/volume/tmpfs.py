@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 
 from devenv import errors
 
@@ -16,10 +17,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)(%|[bkmgt]|[kmgt]i?b)?", re.IGNORECASE | re.
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def options(text: str) -> tuple[str, ...]:
+def options(text: str, *, defaults: Iterable[str] = DEFAULTS) -> tuple[str, ...]:
     """What follows the target in `tmpfs:`, as in ``size=64m,mode=1777,exec``, as mount options."""
     chosen: dict[str, str] = {}
-    for option in (*DEFAULTS, *(part.strip() for part in text.split(","))):
+    for option in (*defaults, *(part.strip() for part in text.split(","))):
         if not option:
             continue
         name, equals, value = option.partition("=")

@@ -9,7 +9,8 @@ A volume appears and goes by one rename, so that it is there whole or not at all
     .new-<name>-<random>  ->  <name>  ->  .old-<name>-<random>
 
 The driver is ``local``. With ``driver_opts: {type: none, o: bind, device: DIR}`` the volume is that folder, which is
-never removed. Other filesystems are refused by name.
+never removed. With another type it is that filesystem, which each container mounts: nfs, a disk, or a tmpfs, which is
+as old as the container that has it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.util import fs, paths, tree
+from devenv.volume import tmpfs
 
+SHARED = "shared"  # in place of a project's id: volumes of no project, by `volume create`
+_FOLDERS = frozenset({"", "none", "bind"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", re.ASCII)
 
 
@@ -35,6 +39,16 @@ class Volume(NamedTuple):
     driver_opts: Mapping[str, str] = {}
     labels: Mapping[str, str] = {}
     anonymous: bool = False
+
+    @property
+    def filesystem(self) -> str:
+        """What each container mounts in place of ``path``; "" for a folder of this machine."""
+        kind = self.driver_opts.get("type", "")
+        return "" if kind in _FOLDERS else kind
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.driver_opts.get("o", "").split(",")))
 
 
 class VolumeStore:
@@ -65,7 +79,7 @@ class VolumeStore:
                 f"volume `{name}` is there, made with other options: {_describe(found.driver, found.driver_opts)}",
                 hint=f"give it another name, or remove it and its data: rm -r {self._folder}/{name}",
             )
-        if options:
+        if options and not found.filesystem:
             _check_device(name, found.path)
         return found
 
@@ -219,11 +233,19 @@ def _check_driver(name: str, driver: str, options: Mapping[str, str]) -> None:
         raise errors.VolumeError(
             f"volume `{name}`: `driver_opts` has no `{unknown[0]}`", hint="the driver `local` has type, o and device"
         )
-    if kind not in {"", "none", "bind"} or not flags & {"bind", "rbind"}:
+    if kind not in _FOLDERS:
+        if not options.get("device"):
+            raise errors.VolumeError(
+                f"volume `{name}`: `driver_opts` of type `{kind}` need a `device`",
+                hint="device: :/path of the server and o: addr=SERVER for nfs; device: tmpfs for memory",
+            )
+        if kind == "tmpfs":
+            tmpfs.options(options.get("o", ""), defaults=())
+        return
+    if not flags & {"bind", "rbind"}:
         raise errors.VolumeError(
-            f"volume `{name}`: `driver_opts` of type `{kind or 'none'}` are not built in yet",
-            hint="for a folder of this machine write type: none, o: bind, device: DIR;"
-            " for memory use `tmpfs:` in the service",
+            f"volume `{name}`: `driver_opts` of type `{kind or 'none'}` are no volume without `o: bind`",
+            hint="for a folder of this machine write type: none, o: bind, device: DIR; else its filesystem as the type",
         )
     if not os.path.isabs(options.get("device", "")):
         raise errors.VolumeError(

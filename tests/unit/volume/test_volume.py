@@ -83,8 +83,8 @@ def test_a_folder_of_the_machine_is_never_removed(store: volume.VolumeStore, tmp
     ("driver", "options", "message"),
     [
         ("nfs", {}, "driver `nfs` is not built in"),
-        ("local", {"type": "nfs", "o": "addr=1.2.3.4", "device": ":/x"}, "type `nfs` are not built in yet"),
-        ("local", {"type": "tmpfs", "o": "size=1m", "device": "tmpfs"}, "type `tmpfs`"),
+        ("local", {"type": "nfs", "o": "addr=1.2.3.4"}, "need a `device`"),
+        ("local", {"type": "tmpfs", "o": "sice=1m", "device": "tmpfs"}, "no option `sice=1m`"),
         ("local", {"type": "none", "o": "bind", "device": "data"}, "not an absolute path"),
         ("local", {"type": "none", "o": "bind", "device": "/nowhere/at/all"}, "does not exist"),
         ("local", {"typ": "none"}, "has no `typ`"),

@@ -1,0 +1,89 @@
+"""``devenv volume export``, ``import`` and ``clone``: what is in a volume, out, in and once more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Annotated, BinaryIO, cast
+
+import typer
+
+from devenv import errors
+from devenv.cli import image_archive, inventory, operate, terminal, voluming
+from devenv.runtime import copyup, packing, unpacking
+from devenv.util import paths
+from devenv.volume import volume
+
+Name = Annotated[str, typer.Argument(metavar="VOLUME", show_default=False)]
+
+
+def export(ctx: typer.Context, *, name: Name, output: image_archive.Output = "") -> None:
+    """Write what is in a volume to a tar archive."""
+    operate.refuse_dry_run(ctx.obj, "volume export")
+    owned = voluming.find(ctx, voluming.change(), name)
+    with image_archive.written(output, what="a tar archive") as out:
+        packer = packing.Packer(out)
+        root = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            packer.tree(packing.find(root, "/", follow=False), "")
+        finally:
+            os.close(root)
+        packer.close()
+
+
+def load(
+    ctx: typer.Context,
+    *,
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False)],
+) -> None:
+    """Unpack a tar archive, compressed or not, into a volume, which is made if it isn't there."""
+    operate.refuse_dry_run(ctx.obj, "volume import")
+    where = voluming.change()
+    with image_archive.given(file) as (given, _), contextlib.closing(given.open()) as stream:
+        owned = _found_or_made(ctx, where, name)
+        root = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            policy = unpacking.Policy(owners=True)
+            unpacker = unpacking.Unpacker(root, "/", policy, rename=lambda path: path)
+            unpacker.run(cast(BinaryIO, stream))  # of a file it needs `read` alone
+        except OSError as exc:
+            raise errors.VolumeError(f"`{exc.filename}` can't be unpacked: {exc.strerror}") from exc
+        finally:
+            os.close(root)
+    for note in unpacker.notes:
+        terminal.warn(note)
+
+
+def _found_or_made(ctx: typer.Context, where: paths.Paths, name: str) -> voluming.Owned:
+    with contextlib.suppress(errors.VolumeError):
+        return voluming.find(ctx, where, name)
+    return voluming.Owned(volume.SHARED, voluming.store(where, volume.SHARED).ensure(name))
+
+
+def clone(
+    ctx: typer.Context,
+    *,
+    name: Name,
+    copy: Annotated[str, typer.Argument(metavar="NEW", show_default=False)],
+) -> None:
+    """Make a new volume with what another has; without copying data where the filesystem has reflinks."""
+    operate.refuse_dry_run(ctx.obj, "volume clone")
+    where = voluming.change()
+    owned = voluming.find(ctx, where, name)
+    store = voluming.store(where, owned.project)
+    if store.get(copy) is not None:
+        raise errors.VolumeError(f"volume `{copy}` is there already", hint=f"`devenv volume rm {copy}` removes it")
+    running = [item for item in inventory.load(where) if item.state in inventory.ACTIVE]
+    if voluming.users(where, running).get(owned.key):
+        terminal.warn(f"`{name}` is in use: what is written meanwhile may be in the copy by half")
+    made = store.ensure(copy, labels=owned.volume.labels)
+    source = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        copyup.fill(made.path, source)
+    except OSError as exc:
+        store.remove(copy)
+        raise errors.VolumeError(f"volume `{name}` can't be copied: {exc.strerror}") from exc
+    finally:
+        os.close(source)
+    print(made.name)
