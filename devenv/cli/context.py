@@ -15,7 +15,9 @@ from devenv.cli import options, report, terminal
 from devenv.util import identity, paths
 
 if TYPE_CHECKING:
-    from devenv.spec import loader
+    from collections.abc import Sequence
+
+    from devenv.spec import autoports, loader
 
 
 class Loaded(NamedTuple):
@@ -85,8 +87,20 @@ def load_options(given: options.Globals, **more: Any) -> loader.LoadOptions:
         all_resources=given.all_resources,
         environ=dict(os.environ),
         cwd=current_folder(),
+        allot=_allot,
         **more,
     )
+
+
+def _allot(name: str, directory: str, wishes: Sequence[autoports.Wish]) -> dict[autoports.Wish, int]:
+    """Host ports for `ports: auto`, this folder's own."""
+    from devenv.network import allotment
+
+    asks = [
+        allotment.Ask(f"{wish.service}/{wish.target}/{wish.position}", wish.protocol, wish.host_ip, wish.published)
+        for wish in wishes
+    ]
+    return dict(zip(wishes, allotment.allot(paths.locate(), identity.project(name, directory), asks), strict=True))
 
 
 def current_folder() -> str:

@@ -360,6 +360,9 @@ READY = either(
     ),
     doc="devenv: when the service counts as ready",
 )
+PORT_CHOICE = choice(
+    "strict", "auto", doc="devenv: whether a host port that is taken is replaced by one for this folder"
+)
 TASKS = Object(
     names=NAME,
     values=either(
@@ -570,6 +573,9 @@ SPEC = Object(
         "secrets": _named(SECRET, "Files with something secret"),
         "configs": _named(CONFIG, "Files to mount into services"),
         "tasks": TASKS,
-        "x-devenv": Object({"tasks": TASKS}, doc="devenv's own attributes, where other tools read the file too"),
+        "ports": PORT_CHOICE,
+        "x-devenv": Object(
+            {"tasks": TASKS, "ports": PORT_CHOICE}, doc="devenv's own attributes, where other tools read the file too"
+        ),
     }
 )

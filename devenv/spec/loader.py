@@ -20,8 +20,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +32,7 @@ import pydantic
 
 from devenv import errors
 from devenv.spec import (
+    autoports,
     canonical,
     diagnostic,
     dotenv,
@@ -67,6 +70,8 @@ class LoadOptions:
     # Whether a `runtime:` is on this machine; None where that is of no interest.
     has_runtime: Callable[[str], bool] | None = None
     runtime_hint: str = ""
+    # Name, folder, wishes -> host ports, for `ports: auto`; None leaves them as they are written.
+    allot: Callable[[str, str, Sequence[autoports.Wish]], autoports.Chosen] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +89,32 @@ def load(options: LoadOptions) -> Loaded:
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return _load(options)
+        if "-" in options.files and options.stdin is None:
+            # It may be read twice.
+            options = dataclasses.replace(options, stdin=sys.stdin.buffer.read())
+        loaded = _load(options)
+        auto = autoports.is_auto(loaded.canonical, options.environ.get("DEVENV_PORTS", ""))
+        if not auto and not any(autoports.PREFIX in warning for warning in loaded.warnings):
+            return loaded
+        return _with_ports(options, loaded, auto=auto)
     finally:
         if enabled:
             gc.enable()
 
 
-def _load(options: LoadOptions) -> Loaded:
+def _with_ports(options: LoadOptions, loaded: Loaded, *, auto: bool) -> Loaded:
+    """Once more, now that the ports are known that `${DEVENV_PORT_…}` stand for."""
+    wishes = list(autoports.wishes(loaded.canonical))
+    chosen: autoports.Chosen = {wish: wish.published for wish in wishes}
+    if auto and options.allot is not None:
+        chosen = options.allot(loaded.project.name, loaded.project.working_dir, wishes)
+    environ = {**autoports.variables(chosen), **options.environ}
+    again = _load(dataclasses.replace(options, environ=environ), chosen if auto else None)
+    again.warnings.extend(autoports.notes(chosen))
+    return again
+
+
+def _load(options: LoadOptions, chosen: autoports.Chosen | None = None) -> Loaded:
     report = diagnostic.Report()
     read = read_model(options, report)
     spec = to_canonical(read.spec, report, extensions=options.extensions)
@@ -108,6 +132,7 @@ def _load(options: LoadOptions) -> Loaded:
         resolve_env_files(spec, read.environment, report)
     _resolve_label_files(spec, report)
     spec["working_dir"] = read.directory
+    autoports.settle(spec, chosen or {})
     project = _project(spec, sorted(selection.disabled), report)
     return Loaded(
         project=project,
@@ -198,7 +223,7 @@ def to_canonical(spec: dict[str, Any], report: diagnostic.Report, *, extensions:
         if made:
             found[section] = made
     for name, value in spec.items():
-        if name.startswith("x-") or (name == "tasks" and value):
+        if name.startswith("x-") or (name in ("tasks", "ports") and value):
             found[name] = value
     report.raise_any()
     return found

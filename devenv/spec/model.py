@@ -247,4 +247,5 @@ class Project(Model):
     configs: dict[str, FileObject] = {}
     models: dict[str, dict[str, Value]] = {}
     tasks: dict[str, Value] = {}
+    ports: str = "strict"
     disabled_services: list[str] = []  # those of profiles that are not enabled

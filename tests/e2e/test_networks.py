@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -368,3 +369,41 @@ def test_a_port_is_kept_over_a_new_container(devenv: runner.Devenv, project: pro
     devenv("up", "-d", "--wait")
     assert answer(18161) == "web"
     assert refused(18160)
+
+
+# -- ports: auto ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
+def test_two_worktrees_come_up_side_by_side(anyone: runner.Devenv, project: projects.Project) -> None:
+    files = serving("web ports: ['18170:80']", "api environment: {PUBLIC: '${DEVENV_PORT_web_80}'}")
+    files["devenv.yaml"] = f"ports: auto\n{files['devenv.yaml']}"
+    project.write(files)
+    other = projects.Project(project.path.parent / "q", project.uid).write(files)
+    assert "18170" not in anyone("up", "-d", "--wait").stderr
+    said = anyone("up", "-d", "--wait", cwd=other).stderr
+    second = int(anyone("port", "web", "80", cwd=other).stdout.rpartition(":")[2])
+    assert f"port 18170 is not free for this checkout, 80/tcp is published at {second}" in said
+    assert answer(18170) == answer(second) == "web"
+    assert anyone.inside("api", "echo $PUBLIC", cwd=other) == str(second)
+    assert anyone.inside("web", "echo $DEVENV_PORT_web_80") == "18170"
+    # Nothing changed, so nothing is made anew; and each keeps its port, whoever comes first.
+    before = anyone("ps", "-q", cwd=other).stdout
+    anyone("up", "-d", "--wait", cwd=other)
+    assert anyone("ps", "-q", cwd=other).stdout == before
+    anyone("down")
+    anyone("down", cwd=other)
+    anyone("up", "-d", "--wait", cwd=other)
+    assert answer(second) == "web"
+    anyone("up", "-d", "--wait")
+    assert answer(18170) == "web"
+
+
+def test_a_low_port_is_replaced_for_a_user_who_may_not_have_it(devenv_as: runner.Maker) -> None:
+    devenv = devenv_as("dvplain")
+    own = projects.Project(pathlib.Path(devenv.folder, "p"), devenv.user.uid if devenv.user else None)
+    own.write(serving("web ports: ['82:80']"))
+    devenv("up", "-d", "--wait", cwd=own, env={"DEVENV_PORTS": "auto"})
+    port = int(devenv("port", "web", "80", cwd=own, env={"DEVENV_PORTS": "auto"}).stdout.rpartition(":")[2])
+    assert port >= 20000
+    assert answer(port) == "web"
