@@ -3,6 +3,8 @@
 Words are as written, quotes, escapes and variables included: what they expand to depends on the instructions before
 and on the image below, so ``convert`` expands them with ``words``. What no variable can be in (flags' names, JSON
 arrays, the kinds of mounts) is read here. The reference is docs.docker.com/reference/dockerfile.
+
+Each build pays for making these classes, so they have no methods that nobody calls: one is equal to itself alone.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Flag(NamedTuple):
     given: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Instruction:
     place: Place
     text: str  # as written, with its continuations joined: for history and progress
@@ -52,7 +54,7 @@ class Pair(NamedTuple):
     value: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Command(Instruction):
     """RUN, CMD, ENTRYPOINT: ``words`` of the exec form, else ``shell``, the line; a shell is given the ``script``."""
 
@@ -84,7 +86,7 @@ class Mount(NamedTuple):
     fields: tuple[tuple[str, str], ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Run(Command):
     mounts: tuple[Mount, ...] = ()
     network: str = ""  # default, none, host
@@ -92,17 +94,17 @@ class Run(Command):
     devices: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Cmd(Command):
     pass
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Entrypoint(Command):
     pass
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Transfer(Instruction):
     """What COPY and ADD share. Flags' values as written, "" or empty where they were not given."""
 
@@ -115,68 +117,68 @@ class Transfer(Instruction):
     excludes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Copy(Transfer):
     source: str = ""  # --from: a stage's name or number, an image or a named context
     parents: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Add(Transfer):
     checksum: str = ""
     keep_git_dir: bool = False
     unpack: bool | None = None  # None where nothing was said: local archives are, remote ones are not
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Arg(Instruction):
     pairs: tuple[tuple[str, str | None], ...]  # name, default
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Env(Instruction):
     pairs: tuple[Pair, ...]
     legacy: bool = False  # `NAME VALUE`, without `=`
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Label(Instruction):
     pairs: tuple[Pair, ...]
     legacy: bool = False  # `NAME VALUE`, without `=`
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Workdir(Instruction):
     path: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class User(Instruction):
     user: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Expose(Instruction):
     ports: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Volume(Instruction):
     paths: tuple[str, ...]
     exact: bool  # in JSON, whose strings have no quotes and escapes of their own left
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class StopSignal(Instruction):
     signal: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Shell(Instruction):
     words: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Healthcheck(Instruction):
     """Durations in seconds; None where not given. ``test`` None is HEALTHCHECK NONE."""
 
@@ -188,12 +190,12 @@ class Healthcheck(Instruction):
     retries: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Maintainer(Instruction):
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Onbuild(Instruction):
     """``trigger`` has been read like any other, so what is wrong shows now; the image keeps the ``expression``."""
 
@@ -201,7 +203,7 @@ class Onbuild(Instruction):
     expression: str  # its text, with its heredocs
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class From(Instruction):
     image: str  # as written
     platform: str = ""
