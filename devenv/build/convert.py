@@ -29,12 +29,12 @@ from devenv.build import (
     stages,
     work,
 )
-from devenv.build.dockerfile import instructions, parser, words
+from devenv.build.dockerfile import instructions, malformed, names, parser, words
+from devenv.build.dockerfile import mounts as mount
 from devenv.image import config as image_config
 from devenv.image import descriptor
 
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII | re.IGNORECASE)
-_ALONE = re.compile(r"\d*<<-?\s*(?:\"[^\"]+\"|'[^']+'|[^\s'\"]+)")  # a heredoc and no command
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp)?)?", re.ASCII | re.IGNORECASE)
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
@@ -98,7 +98,7 @@ class Converter:
         self.machine = machine
         self._prefix = prefix
         self._escape = dockerfile.directives.get("escape", "\\")
-        self._target = stages.find(dockerfile, given.target)
+        self._target = names.find(dockerfile, given.target)
         name = self._target.name or ("default" if not given.target else str(self._target.number))
         self._arguments = scope.Arguments(given, target, name)
         self._globals: dict[str, str | None] = {}
@@ -108,7 +108,7 @@ class Converter:
     def convert(self) -> Converted:
         """Raises ``BuildError`` with the line to blame, ``ImageError``."""
         self._read_globals()
-        needed = stages.needed(self._dockerfile, self._target, self._stage_of, self.base_name)
+        needed = stages.needed(self._dockerfile, self._target, base=self._below, source=self._taken_from)
         for stage in needed:
             self._drafts[stage.number] = self._convert(stage)
         return Converted(self._drafts[self._target.number], self._platform, self.epoch)
@@ -120,9 +120,15 @@ class Converter:
                 value = None if default is None else self.expand(default, seen, arg)
                 self._globals[name] = scope.global_arguments(self._arguments, name, value, self._globals)
 
-    def _stage_of(self, stage: instructions.Stage, name: str) -> instructions.Stage | None:
-        """The stage before ``stage`` that ``name`` means, if a named context doesn't stand in its place."""
-        return None if name in self._request.contexts else stages.before(self._dockerfile, stage, name)
+    def _below(self, stage: instructions.Stage) -> instructions.Stage | None:
+        """The one that FROM names, if a named context doesn't stand in its place."""
+        image = self.base_name(stage)
+        return None if image in self._request.contexts else names.base(self._dockerfile, stage, image)
+
+    def _taken_from(
+        self, stage: instructions.Stage, name: str, at: instructions.Instruction
+    ) -> instructions.Stage | None:
+        return None if name in self._request.contexts else names.source(self._dockerfile, stage, name, at)
 
     def expand(self, word: str, variables: Mapping[str, str], at: instructions.Instruction) -> str:
         try:
@@ -152,7 +158,7 @@ class Converter:
 
     def _start(self, stage: instructions.Stage) -> tuple[Draft, list[instructions.Instruction]]:
         image = self.base_name(stage)
-        below = self._stage_of(stage, image.lower())
+        below = self._below(stage)
         if below is not None:
             draft = self._drafts[below.number]
             config = {key: _copied(value) for key, value in draft.config.items()}
@@ -220,7 +226,7 @@ class Converter:
 
     def source(self, stage: instructions.Stage, name: str, at: instructions.Instruction) -> copying.Origin:
         """What ``--from`` means: a stage before, an image, or a folder under that name."""
-        found = stages.before(self._dockerfile, stage, name) if name not in self._request.contexts else None
+        found = self._taken_from(stage, name, at)
         if found is not None and found.number in self._drafts:
             return copying.Origin(name, vertex=self._drafts[found.number].vertex)
         if name in self._request.contexts and not bases.is_image(self._request.contexts[name]):
@@ -323,27 +329,25 @@ class Reading:
         """What is executed; a heredoc alone is the script itself, by its own interpreter if it names one."""
         if at.words is not None:
             return at.words, None
-        if not at.heredocs:
-            return (*self._draft.shell, at.shell), None
-        first = at.heredocs[0]
-        if not _ALONE.fullmatch(at.shell.strip()):
-            documents = "".join(f"\n{each.content}{each.name}" for each in at.heredocs)
-            return (*self._draft.shell, at.shell + documents), None
-        if first.content.startswith("#!"):
-            return (f"{work.SCRIPTS}/{first.name}",), work.Script(first.name, first.content)
-        return (*self._draft.shell, first.content), None
+        program = at.program
+        if program is not None:
+            return (f"{work.SCRIPTS}/{program.name}",), work.Script(program.name, program.content)
+        return (*self._draft.shell, at.script), None
 
     def _command(self, at: instructions.Command) -> tuple[str, ...]:
         return at.words if at.words is not None else (*self._draft.shell, at.shell)
 
     def _mount(self, given: instructions.Mount, at: instructions.Instruction) -> mounts.Mount:
-        fields = {name: self._expand(value, at) for name, value in given.fields}
+        try:
+            found = mount.settle(given, lambda value: self._expand(value, at))
+        except malformed.Malformed as exc:
+            raise wrong(at, str(exc), hint=exc.hint) from exc
         origin = None
-        if given.kind in {"bind", "cache"} and fields.get("from"):
-            origin = self._converter.source(self._stage, fields["from"], at)
-        elif given.kind == "bind":
+        if found.kind in {"bind", "cache"} and found.origin:
+            origin = self._converter.source(self._stage, found.origin, at)
+        elif found.kind == "bind":
             origin = self._converter.own_context()
-        return mounts.read(given.kind, fields, origin, at, folder=self._draft.folder)
+        return mounts.read(found, origin, at, folder=self._draft.folder)
 
     def _transfer(self, at: instructions.Transfer) -> None:
         named = at.source if isinstance(at, instructions.Copy) else ""
@@ -463,7 +467,7 @@ class Reading:
         self._line(f"MAINTAINER {at.name}")
 
     def _onbuild(self, at: instructions.Onbuild) -> None:
-        self._draft.config["OnBuild"] = [*(self._draft.config.get("OnBuild") or []), at.trigger.text]
+        self._draft.config["OnBuild"] = [*(self._draft.config.get("OnBuild") or []), at.expression]
 
 
 _READERS: dict[type, Callable[[Reading, Any], None]] = {
@@ -493,7 +497,8 @@ def _source(base: bases.Base, name: str, at: instructions.Instruction) -> graph.
 
 
 def _ports(text: str, at: instructions.Instruction) -> list[str]:
-    match = _PORT.fullmatch(text)
+    # An address and the host's ports may stand before it, as BuildKit has it, and say nothing.
+    match = _PORT.fullmatch(text.rpartition(":")[2])
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
     if match is None or not first <= last <= 65535:
         raise wrong(at, f"`{text}` is no port to expose", hint="write `80`, `80/udp` or `8000-8010`")

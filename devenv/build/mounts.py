@@ -20,11 +20,12 @@ from typing import Any
 from devenv import errors
 from devenv.build import agents, cachemounts, copying, graph, layers, request, run, selection, transfer
 from devenv.build.dockerfile import instructions
+from devenv.build.dockerfile import mounts as mount
 from devenv.linux import namespace
 from devenv.runtime import bundle
 from devenv.runtime import overlay as overlay_
 
-_YES = frozenset({"", "1", "true", "t", "True", "TRUE", "T"})
+_MODES = {"cache": 0o755, "secret": 0o400, "ssh": 0o600}
 _FILE, _FOLDER = ("bind", "rprivate"), ("rbind", "rprivate")
 
 
@@ -57,65 +58,38 @@ class Mount:
         return [self.kind, self.source, self.writable, copying.digest(self.origin, [self.source], state, tools)]
 
 
-def read(
-    kind: str,
-    fields: Mapping[str, str],
-    origin: copying.Origin | None,
-    at: instructions.Instruction,
-    *,
-    folder: str,
-) -> Mount:
+def read(given: mount.Settled, origin: copying.Origin | None, at: instructions.Instruction, *, folder: str) -> Mount:
     """``folder`` is the working directory. Raises ``BuildError`` with the line to blame."""
-    given = {name: fields[name] for name in fields}
-    target = next((given[name] for name in ("target", "dst", "destination") if given.get(name)), "")
-    path = posixpath.normpath(posixpath.join("/", folder, target)) if target else ""
-    name = given.get("id", "")
-    if kind == "secret":
-        name = name or posixpath.basename(path)
-        if not path and not given.get("env"):
-            path = f"/run/secrets/{name}"
-    elif kind == "ssh":
+    path = posixpath.normpath(posixpath.join("/", folder, given.target)) if given.target else ""
+    name = given.id
+    if given.kind == "secret":
+        name = name or given.source or posixpath.basename(path)
+        if not path and given.variable is None:
+            path = f"/run/secrets/{posixpath.basename(name)}"
+    elif given.kind == "ssh":
         name = name or "default"
         path = path or "/run/buildkit/ssh_agent.0"
-    elif not path:
-        raise errors.BuildError(f"`--mount=type={kind}` needs a target", **_placed(at))
-    elif kind == "cache":
+    elif path in {"", "/"}:
+        what = "can't be mounted on `/`" if path else "needs a target"
+        raise errors.BuildError(f"`--mount=type={given.kind}` {what}", **_placed(at))
+    elif given.kind == "cache":
         name = name or path
-    modes = {"cache": 0o755, "secret": 0o400, "ssh": 0o600}
     return Mount(
-        kind=kind,
+        kind=given.kind,
         target=path,
-        source=given.get("source") or given.get("src") or "/",
+        source=given.source or "/",
         origin=origin,
-        writable=_is_writable(kind, given),
+        writable=given.writable,
         id=name,
-        sharing=given.get("sharing") or cachemounts.SHARED,
-        mode=int(given["mode"], 8) if given.get("mode") else modes.get(kind, 0o755),
-        uid=int(given.get("uid") or 0),
-        gid=int(given.get("gid") or 0),
-        required="required" in given and given["required"] in _YES,
-        variable=given.get("env", ""),
-        size=_size(given.get("size", "")),
+        sharing=given.sharing or cachemounts.SHARED,
+        mode=given.mode if given.mode is not None else _MODES.get(given.kind, 0o755),
+        uid=given.uid or 0,
+        gid=given.gid or 0,
+        required=given.required,
+        variable="" if given.variable is None else given.variable or name,
+        size=given.size or 0,
         at=at,
     )
-
-
-def _is_writable(kind: str, given: Mapping[str, str]) -> bool:
-    for name in ("rw", "readwrite"):
-        if name in given:
-            return given[name] in _YES
-    for name in ("ro", "readonly"):
-        if name in given:
-            return given[name] not in _YES
-    return kind != "bind"
-
-
-def _size(text: str) -> int:
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-    clean = text.lower().removesuffix("b").removesuffix("i")
-    if clean[-1:] in units:
-        return int(float(clean[:-1]) * units[clean[-1]])
-    return int(clean or 0)
 
 
 def _placed(at: instructions.Instruction | None) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""What a Dockerfile's words come to in an image: heredocs, triggers, mounts, names of stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from devenv import errors
+from devenv.build import request
+from tests.support import building, machine
+
+pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
+
+
+def test_heredocs_are_scripts_programs_input_and_files(builder: building.Builder) -> None:
+    built = builder.build(
+        """\
+FROM busybox
+ARG who=world
+RUN <<-EOF
+	set -e
+	echo "script $who" > /script
+	EOF
+RUN <<EOF
+#!/bin/sh -e
+echo program $0 > /program
+EOF
+RUN cat <<one > /input && cat >> /input <<'two'
+$who
+one
+$who
+two
+COPY <<plain <<"quoted" /files/
+$who
+plain
+$who
+quoted
+"""
+    )
+
+    assert built.read("/script") == "script world\n"
+    assert built.read("/program") == "program /dev/pipes/EOF\n"
+    assert built.read("/input") == "world\n$who\n"
+    assert (built.read("/files/plain"), built.read("/files/quoted")) == ("world\n", "$who\n")
+
+
+def test_a_trigger_keeps_its_heredoc(builder: building.Builder) -> None:
+    built = builder.build("FROM busybox AS base\nONBUILD RUN <<EOF\necho triggered > /t\nEOF\nFROM base\n")
+
+    assert built.read("/t") == "triggered\n"
+    assert "OnBuild" not in built.config
+
+
+def test_a_secret_is_named_by_its_source_and_may_be_a_variable(builder: building.Builder) -> None:
+    secret = request.Secret("tok", value=b"hidden")
+
+    builder.build(
+        """\
+FROM busybox
+RUN --mount=type=secret,source=tok test "$(cat /run/secrets/tok)" = hidden
+RUN --mount=type=secret,id=tok,env=OTHER test "$OTHER" = hidden && test ! -e /run/secrets/tok
+""",
+        secrets=(secret,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mount", "message"),
+    [
+        ("type=cache,target=/a,sharing=$how", "no sharing `any`"),
+        ("type=cache,target=/a,z", "no field `z`"),
+        ("type=tmpfs", "needs a target"),
+        ("type=tmpfs,target=/", "can't be mounted"),
+        ("from=late,target=/a", "no stage `late` yet"),
+    ],
+)
+def test_a_mount_that_can_not_be_is_told_with_its_line(builder: building.Builder, mount: str, message: str) -> None:
+    with pytest.raises(errors.BuildError, match=message) as caught:
+        builder.build(
+            f"FROM busybox AS late0\nARG how=any\nRUN --mount={mount} true\nFROM busybox AS late\n", target="late0"
+        )
+    assert caught.value.line == 3
+
+
+def test_the_last_of_several_stages_with_a_name_counts(builder: building.Builder) -> None:
+    built = builder.build(
+        "FROM busybox AS a\nRUN echo 1 > /n\nFROM busybox AS A\nRUN echo 2 > /n\n"
+        "FROM scratch\nCOPY --from=a /n /named\nCOPY --from=0 /n /numbered\n"
+    )
+
+    assert (built.read("/named"), built.read("/numbered")) == ("2\n", "1\n")
+
+
+def test_ports_may_be_written_as_for_publishing(builder: building.Builder) -> None:
+    built = builder.build("FROM busybox\nARG P=90\nEXPOSE 127.0.0.1:8080:80 53/UDP $P-91\n")
+
+    assert sorted(built.config["ExposedPorts"]) == ["53/udp", "80/tcp", "90/tcp", "91/tcp"]
