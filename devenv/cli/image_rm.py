@@ -86,13 +86,17 @@ def remove_unused(opened: imaging.Images, wanted: Mapping[str, Sequence[str]], *
 
 
 def remove_over(opened: imaging.Images, keep: int) -> None:
-    """Those used longest ago first; what containers use stays, and what a project names goes after all others."""
+    """Those used longest ago first; what containers use stays, and what a project or its lock names goes after all
+    others."""
+    from devenv.reconcile import locking
+
     used, named, last = users(opened), _named(opened.where), records.used(opened.where)
+    locked = locking.everywhere(opened.where)
     entries = {entry.stored.target.digest: entry for entry in opened.catalog.entries() if not used[entry.id]}
     order = sorted(
         entries.values(),
         key=lambda entry: (
-            bool(named & set(entry.stored.tags)),
+            entry.stored.target.digest in locked or bool(named & set(entry.stored.tags)),
             last.get(entry.stored.target.digest, entry.stored.added),
         ),
     )

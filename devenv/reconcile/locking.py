@@ -6,6 +6,8 @@ and what only this machine has (an image that was loaded or committed) stays out
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +15,7 @@ from devenv import errors
 from devenv.image import content, descriptor, manifest, reference
 from devenv.image import store as image_store
 from devenv.spec import lockfile
-from devenv.util import lock, paths
+from devenv.util import fs, lock, paths
 
 
 class Unwritable(errors.ImageError):
@@ -31,6 +33,8 @@ class Lock:
         self._directory = directory
         self.frozen = frozen
         self.images = lockfile.load(directory)
+        if self.images:
+            _remember(where, directory)
 
     def pinned(self, text: str) -> str:
         """``text`` with the digest that it is locked to; as it is, if it isn't. Raises ``ImageError`` if frozen."""
@@ -79,6 +83,8 @@ class Lock:
                 kept = set(only)
                 images = {name: value for name, value in images.items() if name in kept}
             self.images = images
+            if images:
+                _remember(self._where, self._directory)
             return lockfile.save(self._directory, images)
         except OSError as exc:
             path = lockfile.path(self._directory)
@@ -95,6 +101,30 @@ class Lock:
 
     def _read(self, target: descriptor.Descriptor) -> bytes:
         return self._store.blobs.read(target, what=f"image {target.digest}")
+
+
+def _remember(where: paths.Paths, directory: str) -> None:
+    """``<data>/locks/<key>.json``: where a lock is, so that what it names is among the last images to be pruned."""
+    path = f"{where.data}/locks/{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.json"
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        fs.write_json(path, directory)
+
+
+def everywhere(where: paths.Paths) -> set[str]:
+    """Digests of the images that any project's lock names. Projects that are gone are forgotten."""
+    found: set[str] = set()
+    folder = f"{where.data}/locks"
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        directory = fs.read_json(f"{folder}/{name}")
+        if not isinstance(directory, str) or not os.path.exists(lockfile.path(directory)):
+            fs.remove(f"{folder}/{name}")
+            continue
+        # One that can't be read is its project's trouble.
+        with contextlib.suppress(errors.SpecError):
+            for each in lockfile.load(directory).values():
+                found |= {each.digest, *each.platforms.values()}
+    return found
 
 
 def moves(wanted: reference.Reference) -> bool:

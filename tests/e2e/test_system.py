@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import sqlite3
 from typing import Any
 
 import pytest
@@ -104,3 +105,44 @@ def test_a_budget_takes_what_was_used_longest_ago(devenv: runner.Devenv) -> None
     shown = devenv("system", "df", "-v", "--format", "{{.Name}} {{.UniqueSize}}").stdout.split()
     assert shown[0::2] == ["three:1", "two:1"] or shown[0::2] == ["two:1", "three:1"]
     assert [size(each) for each in shown[1::2]] == [pytest.approx(3 * MB, rel=0.01)] * 2
+
+
+def digests(devenv: runner.Devenv) -> dict[str, str]:
+    lines = devenv("image", "ls", "--digests", "--format", "{{.Repository}} {{.Digest}}").stdout.splitlines()
+    return dict(line.split() for line in lines)
+
+
+def age(devenv: runner.Devenv, *names: str) -> None:
+    """As if they had been used in this order, an hour apart, all long ago."""
+    known = digests(devenv)
+    with sqlite3.connect(f"{devenv.data}/devenv.db") as database:
+        for number, name in enumerate(names):
+            moment = 1e9 + number * 3600
+            database.execute("UPDATE images SET added = ? WHERE digest = ?", (moment, known[name]))
+    database.close()
+
+
+def test_what_projects_name_is_the_last_to_be_taken(devenv: runner.Devenv, project: projects.Project) -> None:
+    """By a lock whose project is down, by a spec, and a container's never; of equals the one used longest ago first."""
+    names = ("contained", "locked", "loose-b", "loose-a")
+    for name in names:
+        load(devenv, name, 3 * MB)
+    ocilayout.busybox_layout(project / "images", config={"Cmd": ["sleep", "1000"]})
+    (project / "devenv.lock").write_text(
+        f'version = 1\n\n[images."docker.io/library/locked:1"]\ndigest = "{digests(devenv)["locked"]}"\n'
+    )
+    project.write("name: p\nservices:\n  app: {image: 'oci:images', init: true}\n")
+    devenv("up", "-d")
+    devenv("down", "-t", "0")
+    project.write("name: p\nservices:\n  app: {image: 'contained:1', command: none, pull_policy: never}\n")
+    devenv("create")
+    age(devenv, *names)
+    taken = []
+    for left in (11, 8, 5, 1):
+        told = devenv("image", "prune", "--keep", f"{left}MB", "--force").stdout
+        taken += [line.removeprefix("untagged: ") for line in told.splitlines() if line.startswith("untagged")]
+    assert taken == ["loose-b:1", "loose-a:1", "locked:1"]
+    (project / "devenv.lock").unlink()
+    devenv("image", "prune", "--keep", "1MB", "--force")
+    assert os.listdir(f"{devenv.data}/locks") == []
+    devenv("down")
