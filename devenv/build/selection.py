@@ -89,6 +89,16 @@ def select(
     return Selection(tree, roots)
 
 
+def literal(tree: context.Tree, path: str) -> Selection:
+    """What is at a path of a tree that is known to have it, whatever signs its name has. Raises ``BuildError``."""
+    try:
+        return Selection(tree, [_root(tree, path, path.rpartition("/")[2], exclude=None)])
+    except context.Missing as exc:
+        raise _missing(tree, path, str(exc)) from exc
+    except OSError as exc:
+        raise errors.BuildError(f"`{path}` in {tree.name} can't be read: {exc.strerror}") from exc
+
+
 def _plain(tree: context.Tree, source: str, exclude: ignore.Matcher | None) -> Iterator[Root]:
     for path in _matched(tree, source):
         name = path.rpartition("/")[2]
