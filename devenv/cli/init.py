@@ -1,4 +1,7 @@
-"""``devenv init [TEMPLATE] [DIR]``: begin a project from a template. Never overwrites a file."""
+"""``devenv init [TEMPLATE] [DIR]``: begin a project from a template, or with a spec for the folder one is in.
+
+Never overwrites a file.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,24 @@ Directory = Annotated[
 List = Annotated[bool, typer.Option("--list", help="List the templates")]
 
 
-def command(template: Template = "", directory: Directory = "", show: List = False) -> None:
-    """Begin a project from a template, in a new folder named after it unless DIR says otherwise."""
+def command(
+    template: Template = "",
+    directory: Directory = "",
+    show: List = False,
+    dry: Annotated[bool, typer.Option("--print", help="Print the spec for this folder, and write nothing")] = False,
+) -> None:
+    """Write a spec for what is in this folder; or begin a project from a template, in a folder named after it."""
     known = {item.name: item for item in _available()}
     if show:
         print(table.render(("NAME", "WHAT IT IS"), [(item.name, item.summary) for item in known.values()]), end="")
         return
+    if dry or not template:
+        from devenv.cli import proposing
+
+        if proposing.here(write=not dry):
+            return
+        if dry:
+            raise errors.UsageError("nothing in this folder is recognised", hint="devenv init --list")
     name = template or _DEFAULT
     if name not in known:
         raise errors.UsageError(
