@@ -6,12 +6,12 @@ What lies elsewhere (git, a web address) is not fetched for that. What a variabl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
-from devenv.build import request
-from devenv.build.dockerfile import instructions, parser, words
+from devenv.build import request, scope
+from devenv.build.dockerfile import froms, instructions, names, parser, words
 from devenv.image import reference
 
 NAMES = ("Dockerfile", "Containerfile")
@@ -59,15 +59,28 @@ def _shown(path: str) -> str:
 
 def images(dockerfile: instructions.Dockerfile, asked: request.Request) -> list[str]:
     """What FROM, COPY and RUN name of a registry, as written, each once. Stages and named contexts are none."""
-    environment = _arguments(dockerfile, asked.arguments, asked.environ)
+    variables = _variables(dockerfile, asked)
     found: dict[str, None] = {}
-    stages: set[str] = set()
     for stage in dockerfile.stages:
-        for name in _named(stage, environment):
-            if name and name.lower() not in stages and not name.isdecimal() and not _is_other(name, asked):
+        try:
+            image = words.expand(stage.start.image, variables, escape=dockerfile.directives.get("escape", "\\"))
+        except words.WordError:
+            continue  # the build itself says what is wrong with it
+        if image and names.base(dockerfile, stage, image) is None:
+            found[image] = None
+        for name, at in names.sources(stage):
+            if _is_image(dockerfile, stage, name, at):
                 found[name] = None
-        stages |= {stage.name} if stage.name else set()
-    return list(found)
+    return [name for name in found if not _is_other(name, asked)]
+
+
+def _is_image(
+    dockerfile: instructions.Dockerfile, stage: instructions.Stage, name: str, at: instructions.Instruction
+) -> bool:
+    try:
+        return "$" not in name and names.source(dockerfile, stage, name, at) is None
+    except errors.BuildError:
+        return False
 
 
 def _is_other(name: str, asked: request.Request) -> bool:
@@ -79,39 +92,19 @@ def _is_other(name: str, asked: request.Request) -> bool:
         return True  # the build itself says what is wrong with it
 
 
-def _named(stage: instructions.Stage, environment: Mapping[str, str]) -> Iterator[str]:
-    try:
-        yield words.expand(stage.start.image, environment)
-    except words.WordError:
-        return
-    for each in stage.instructions:
-        if isinstance(each, instructions.Copy) and "$" not in each.source:
-            yield each.source
-        if isinstance(each, instructions.Run):
-            yield from (
-                value for mount in each.mounts for key, value in mount.fields if key == "from" and "$" not in value
-            )
+def _variables(dockerfile: instructions.Dockerfile, asked: request.Request) -> dict[str, str]:
+    """What FROM may use: the platform's, and the ARGs above it."""
+    target = scope.wanted(asked.platforms[0]) if asked.platforms else scope.own()
+    arguments = scope.Arguments(asked, target, asked.target)
+    declared = {name for each in dockerfile.arguments for name, _ in each.pairs}
+    given = {name: arguments.find(name) for name in declared}
+    return froms.values(
+        dockerfile, {**arguments.automatic, **{name: one for name, one in given.items() if one is not None}}
+    )
 
 
-def _arguments(
-    dockerfile: instructions.Dockerfile, given: Mapping[str, str | None], environ: Mapping[str, str]
-) -> dict[str, str]:
-    """What FROM may use: the ARGs above it."""
-    found: dict[str, str] = {}
-    for each in dockerfile.arguments:
-        for name, default in each.pairs:
-            value = given.get(name)
-            if name in given and value is None:
-                value = environ.get(name)
-            if value is None and default is not None:
-                value = words.expand(default, found)
-            if value is not None:
-                found[name] = value
-    return found
-
-
-def in_full(names: list[str]) -> list[str]:
-    return [str(reference.parse(name)) for name in names]
+def in_full(found: list[str]) -> list[str]:
+    return [str(reference.parse(name)) for name in found]
 
 
 def by_service(requests: Mapping[str, request.Request]) -> dict[str, list[str]]:
