@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.cli import bringup, context, inventory, logview, operate, options, report, terminal, watching
+from devenv.cli import bringup, context, filewatch, inventory, logview, operate, options, report, terminal, watching
 from devenv.cli.display import sink
 from devenv.util import fs
 
@@ -61,7 +61,10 @@ class _Session:
             try:
                 result = bringup.bring_up(self._given, self._project, self._wishes, title="up")
                 self._remember(result)
-                aborted = self._watch(self._follow())
+                logs = self._follow()
+                if self._wishes.watch:
+                    self._watch_files()
+                aborted = self._watch(logs)
                 if not aborted:
                     return self._exit_code(0)
                 self._stop()
@@ -107,6 +110,18 @@ class _Session:
         for item in shown:
             self._logs.follow(item)
         return self._logs
+
+    def _watch_files(self) -> None:
+        """On a thread of its own, which ends with this process: as does the watching, when its connection is cut."""
+        request = filewatch.params(self._given, self._project, self._services)
+
+        def follow() -> None:
+            try:
+                filewatch.follow(self._project, request, self._printer.note)
+            except (errors.DevenvError, OSError) as exc:
+                self._printer.note(f"watch: error: {exc}")
+
+        threading.Thread(target=follow, name="watch", daemon=True).start()
 
     def _wake(self) -> None:
         """The main thread waits for the supervisor; a signal is what wakes it.

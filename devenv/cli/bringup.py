@@ -27,6 +27,7 @@ class Wishes(NamedTuple):
     pull: str = ""  # in place of each service's `pull_policy`
     quiet_pull: bool = False
     frozen: bool = False  # use the lock as it is
+    watch: str = ""  # attached or background: watch files from the start on
 
 
 class Building(NamedTuple):

@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "port": Command("port", "Print the host port that a service's port is published at"),
     "top": Command("top", "Show the processes of services"),
     "stats": Command("stats", "Show what containers use of processors, memory, network and disks"),
+    "watch": Command("watch", "Carry changed files into services, or restart them, as `develop.watch` says"),
     "events": Command("events", "Follow what happens to containers"),
     "wait": Command("wait", "Wait until services stop, and print their exit codes"),
     "images": Command("images", "List the images that containers use"),
@@ -163,5 +164,4 @@ COMMANDS: dict[str, Command] = {
 MISSING: dict[str, str] = {
     "bridge": "",
     "publish": "",
-    "watch": "a bind mount shows edits at once",
 }

@@ -79,6 +79,13 @@ class Printer:
             colour = self._colours.get(container.record.service, "0")
             _write(self._streams["stderr"], terminal.paint(words, colour, colour=self._colour).encode() + b"\n")
 
+    def note(self, text: str) -> None:
+        """Something about no container in particular."""
+        with self._lock:
+            self._end_line()
+            _write(self._streams["stderr"], terminal.visible_log(text).encode("utf-8", "backslashreplace") + b"\n")
+            self._streams["stderr"].flush()
+
     def end(self) -> None:
         """Nothing more comes: whatever is printed next begins on a line of its own."""
         with self._lock:

@@ -61,7 +61,7 @@ def command(
     quiet_pull: options.QuietPull = False,
     frozen: options.Frozen = False,
     quiet_build: options.QuietBuild = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Not built yet")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch files, as `develop.watch` says")] = False,
     menu: Annotated[bool, typer.Option("--menu", hidden=True)] = False,
     yes: options.Yes = False,
 ) -> int:
@@ -79,8 +79,6 @@ def command(
         abort_on_container_exit=abort_on_container_exit, abort_on_container_failure=abort_on_container_failure
     )
     check_images(build=build, no_build=no_build, pull=pull)
-    if watch:
-        terminal.warn("`--watch` is not built yet; a bind mount shows edits at once")
     project = context.load(given, services)
     names = project.check_services(services)
     project.check_services([*(attach or ()), *(no_attach or ()), *([exit_code_from] if exit_code_from else ())])
@@ -100,6 +98,7 @@ def command(
         pull=pull,
         quiet_pull=quiet_pull,
         frozen=frozen,
+        watch="" if not watch or no_start else "background" if detach or wait else "attached",
     )
     bringup.build(
         given,

@@ -35,7 +35,6 @@ NOT_EFFECTIVE = {
     "cpu_rt_period": "real-time scheduling",
     "cpu_rt_runtime": "real-time scheduling",
     "credential_spec": "it is for Windows",
-    "develop": "watching files",
     "device_cgroup_rules": "device rules",
     "external_links": "links to containers outside the project",
     "gpus": "GPUs",

@@ -32,6 +32,7 @@ class Environment:
     scale: Mapping[str, int]  # what --scale said; it wins over the spec
     disabled: frozenset[str] = frozenset()  # services of profiles that are not active
     underway: tuple[str, ...] | None = None  # the services of an `up` that has begun; None between commands
+    watch: tuple[str, ...] | None = None  # services whose files are watched in the background
 
     @property
     def services(self) -> Mapping[str, convert.Service]:
@@ -58,6 +59,7 @@ class Environment:
             "scale": dict(self.scale),
             "disabled": sorted(self.disabled),
             "underway": None if self.underway is None else list(self.underway),
+            "watch": None if self.watch is None else list(self.watch),
         }
 
 
@@ -69,6 +71,7 @@ def from_json(data: Mapping[str, Any]) -> Environment:
         scale=dict(data.get("scale") or {}),
         disabled=frozenset(data.get("disabled") or ()),
         underway=None if data.get("underway") is None else tuple(data["underway"]),
+        watch=tuple(data["watch"]) if isinstance(data.get("watch"), list) else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from devenv import errors
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 async def run(loop: loop_module.Loop, container: live.Live, kind: str) -> None:
     """A failing `post_start` hook fails the start; a failing `pre_stop` hook does not keep a service from stopping."""
     for hook in container.record.hooks.get(kind) or []:
-        code, output = await loop.probes.run(
-            container.id, list(hook.get("command") or []), 60.0, options=_options(hook)
-        )
+        code, output = await loop.probes.run(container.id, list(hook.get("command") or []), 60.0, options=options(hook))
         if code != 0 and kind == "post_start":
             text = output.decode(errors="replace").strip()
             raise errors.ContainerError(
@@ -25,7 +24,7 @@ async def run(loop: loop_module.Loop, container: live.Live, kind: str) -> None:
             )
 
 
-def _options(hook: dict[str, Any]) -> dict[str, Any]:
+def options(hook: Mapping[str, Any]) -> dict[str, Any]:
     environment = hook.get("environment") or {}
     return {
         "user": hook.get("user") or "",

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from devenv import errors, events
 from devenv.health import probe, prober
@@ -54,6 +54,9 @@ from devenv.reconcile import (
 )
 from devenv.runtime import logs, monitor_client, signals, state
 from devenv.util import fs, identity, lock, paths
+
+if TYPE_CHECKING:
+    from devenv.reconcile import watching
 
 T = TypeVar("T")
 Publish = Callable[[dict[str, Any]], None]
@@ -93,6 +96,7 @@ class Loop:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._attended: monitor_client.Monitor | None = None
         self._attending = asyncio.Lock()
+        self.session: watching.Session | None = None  # while files are watched
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -257,6 +261,7 @@ class Loop:
     def _exited(self, container: live.Live) -> None:
         container.forget_process()
         self.keep(self._ports.withdraw(container))
+        self.keep(self._release_files(container))
         self._settle(container)
         if container.oom_killed:
             self._tell(container, "oom")
@@ -373,6 +378,7 @@ class Loop:
         record.set_stopped_by_user(self.where, made.id, stopped=False)
         container.stopped_by_user = False
         await self._attend_monitor()
+        await self._release_files(container)
         shares = {kind: self._sharer(made, kind, mode) for kind, mode in made.shares.items()}
         container.pid = await self.run(self.containers.create, made, shares=shares, restarts=container.restarts)
         try:
@@ -386,6 +392,8 @@ class Loop:
 
     async def let_go(self, container: live.Live, *, by_policy: bool = False) -> None:
         made = container.record
+        if self.session is not None:
+            await self.session.before_start(container)
         try:
             await self.run(self.containers.start, made)
         except BaseException:
@@ -410,9 +418,15 @@ class Loop:
     async def abort(self, container: live.Live) -> None:
         """Leave no process of a container that could not be started, nor its ports open."""
         await self._ports.withdraw(container)
+        await self._release_files(container)
         await self.run(self.containers.abort, container.record)
         container.pid = None
         container.gave_up = True
+
+    async def _release_files(self, container: live.Live) -> None:
+        """Whoever carries files into it holds its root open, which is not to be mounted twice."""
+        if self.session is not None:
+            await self.session.release(container)
 
     async def _open_ports(self, container: live.Live) -> None:
         if container.record.ports and container.pid is not None:
@@ -479,6 +493,7 @@ class Loop:
     async def remove_container(self, container: live.Live, *, volumes: bool) -> None:
         container.forget_process()
         await self._ports.withdraw(container)
+        await self._release_files(container)
         await self.run(self.containers.discard, container.record, volumes=volumes)
         self.live.pop(container.id, None)
         self._names.set()

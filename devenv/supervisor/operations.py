@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -38,13 +39,14 @@ from devenv.reconcile import (
     waiting,
 )
 from devenv.runtime import subids
+from devenv.supervisor import watching
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
 
 _TAKES_AWAY = frozenset({"down", "stop", "kill", "rm", "remove"})
 _STOPS = _TAKES_AWAY | {"restart"}
-_ALONGSIDE = frozenset({"run_start"})
+_ALONGSIDE = frozenset({"run_start", "watch", "unwatch"})
 _RECOVERY = "up of a supervisor that was killed"
 
 
@@ -54,6 +56,7 @@ class Operations:
         self._open = asyncio.Event()
         self._turn = asyncio.Lock()
         self._current: tuple[str, asyncio.Task[Any]] | None = None
+        self._watching = watching.Watching(engine, self.perform)
         self._handlers: dict[str, Callable[[Params, Send], Awaitable[Any]]] = {
             "up": self._up,
             "down": self._down,
@@ -67,6 +70,8 @@ class Operations:
             "run": self._run,
             "run_start": self._run_start,
             "remove": self._remove,
+            "watch": self._watch,
+            "unwatch": self._unwatch,
             "rename": self._rename,
             "network_connect": self._network_connect,
             "network_disconnect": self._network_disconnect,
@@ -76,6 +81,9 @@ class Operations:
     def open(self) -> asyncio.Task[None] | None:
         """Serve from now on. The task is what a killed supervisor had begun, if it had."""
         unfinished = self._loop.unfinished()
+        environment = self._loop.environment
+        if environment is not None and environment.watch is not None:
+            self._loop.keep(self._watching.resume(environment))
         task = None if unfinished is None else asyncio.create_task(self._recover(unfinished))
         self._open.set()
         return task
@@ -149,6 +157,7 @@ class Operations:
         self._warn(environment, images, send)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
+        environment = await self._watch_or_renew(environment, names, params)
         if not todo.is_empty:
             await self._join(environment, names, send)
             await self._loop.begin(environment, names)
@@ -164,6 +173,8 @@ class Operations:
                 await asyncio.shield(self._loop.settle(environment))
             outcome.raise_first()
         else:
+            if params.get("watch"):
+                await self._loop.settle(environment)
             self._loop.environment = environment
             if not params.get("silent"):
                 self._say_running(names, send)
@@ -175,6 +186,27 @@ class Operations:
             for item in self._loop.of_service(name)
         ]
         return answer
+
+    async def _watch_or_renew(
+        self, environment: desired.Environment, names: list[str], params: Params
+    ) -> desired.Environment:
+        """With ``watch`` ("attached" or "background") files are watched before anything is started."""
+        wish, before = str(params.get("watch") or ""), self._loop.environment
+        if wish:
+            await self._watching.begin(environment, names, background=wish == "background")
+            return dataclasses.replace(environment, watch=tuple(names) if wish == "background" else None)
+        await self._watching.renew(environment)
+        return dataclasses.replace(environment, watch=None if before is None else before.watch)
+
+    async def _watch(self, params: Params, send: Send) -> Any:
+        await self._watching.attend(params, send)
+        return {}
+
+    async def _unwatch(self, _params: Params, _send: Send) -> Any:
+        was = await self._watching.stop()
+        if self._loop.environment is not None and self._loop.environment.watch is not None:
+            await self._loop.settle(dataclasses.replace(self._loop.environment, watch=None))
+        return {"watched": was}
 
     async def _images(
         self, environment: desired.Environment, services: list[str], params: Params, send: Send
@@ -267,6 +299,7 @@ class Operations:
             return {"operations": len(todo.operations), "plan": todo.to_text()}
         answer = await self._carry_out(todo, send)
         if self._loop.is_empty():
+            await self._watching.end()
             await self._loop.run(desired.forget, self._loop.where, self._loop.project)
             await self._loop.run(subids.release, self._loop.where, self._loop.project.id)
             self._loop.environment = None

@@ -62,6 +62,7 @@ class Server:
         self._loop = loop_module.Loop(project, where, publish=self._publish, respawn=respawn)
         self._operations = operations.Operations(self._loop)
         self._requests: set[asyncio.Task[None]] = set()
+        self._watchers: set[asyncio.Task[None]] = set()  # those of them that last until their callers go
         self._idle: asyncio.TimerHandle | None = None
         self._looked = False  # before it has looked at what is there, nothing seems to be
         self._expected = False  # whether the command that started it has yet to ask for something
@@ -89,6 +90,8 @@ class Server:
         code = await self._finished
         # Whoever connects from now on is let down at once and asks for the next one; who is served, is served.
         server.close()
+        for watcher in self._watchers:
+            watcher.cancel()
         if self._requests:
             await asyncio.wait(self._requests)
         await self._loop.close()
@@ -151,7 +154,9 @@ class Server:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if not self._looked or self._requests - {asyncio.current_task()}:
+        # Who watches comes back to whoever takes our place.
+        staying = self._watchers if self._zygote_gone else set()
+        if not self._looked or self._requests - staying - {asyncio.current_task()}:
             return
         if self._zygote_gone:
             argv = engine.argv(self._project, self._where)
@@ -212,6 +217,10 @@ class Server:
             await self._subscribe(send, reader)
             return
         work = asyncio.ensure_future(self._operations.perform(op, params, send))
+        task = asyncio.current_task()
+        if op == "watch" and task is not None:
+            self._watchers.add(task)
+            task.add_done_callback(self._watchers.discard)
         await _until_done_or_hung_up(work, reader)
         try:
             send({"result": work.result()})

@@ -1,0 +1,171 @@
+"""Who watches a project's files: the session, those who look on, and what a change asks of the other operations.
+
+A session begins with `up --watch`, before anything is started, or with `watch`. It ends with the last command that
+looks on, unless it is to go on in the background (`up -d --watch`); that is in `desired.json`, so that the next
+supervisor goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from devenv import errors
+from devenv.reconcile import desired, hooks
+from devenv.reconcile import loop as loop_module
+from devenv.reconcile import watching as session_module
+from devenv.sync import rules
+
+Send = Callable[[dict[str, Any]], None]
+Perform = Callable[[str, Mapping[str, Any], Send], Awaitable[Any]]
+
+# How long an `up --watch` may take from its end to looking on.
+_GRACE = 10.0
+# A command of `sync+exec` may build things.
+_EXEC_SECONDS = 600.0
+
+
+class Watching:
+    def __init__(self, engine: loop_module.Loop, perform: Perform) -> None:
+        self._loop = engine
+        self._perform = perform
+        self._sends: set[Send] = set()
+        self._background = False
+        self._changing = asyncio.Lock()
+        self._leaving: asyncio.TimerHandle | None = None
+        self._missed: list[session_module.Note] = []  # what was said before anybody looked on
+
+    async def begin(self, environment: desired.Environment, services: Sequence[str], *, background: bool) -> None:
+        """Watch from now on, with the rules of ``environment``. Raises ``UsageError`` for rules that make no sense."""
+        async with self._changing:
+            self._background = background
+            await self._replace(environment, services)
+            self._consider_ending()
+
+    async def renew(self, environment: desired.Environment) -> None:
+        """An `up` without `--watch` while somebody watches: their rules may have changed."""
+        session = self._loop.session
+        if session is None or _rules_of(session.environment) == _rules_of(environment):
+            return
+        async with self._changing:
+            await self._replace(environment, [name for name in session.services if name in environment.services])
+
+    async def resume(self, environment: desired.Environment) -> None:
+        """What a supervisor before this one did in the background."""
+        try:
+            await self.begin(environment, environment.watch or (), background=True)
+        except errors.DevenvError as exc:
+            self._log(session_module.Note(text=f"watching: {exc.message}", level="error"))
+
+    async def attend(self, params: Mapping[str, Any], send: Send) -> None:
+        """Look on until the caller goes, beginning a session where there is none."""
+        environment = desired.from_json({**params, "directory": params["project"].get("working_dir")})
+        services = list(params.get("services") or environment.services)
+        self._sends.add(send)
+        try:
+            missed, self._missed = self._missed, []
+            for note in missed:
+                send(note.to_json())
+            session = self._loop.session
+            if session is None or set(services) - set(session.services):
+                async with self._changing:
+                    await self._replace(environment, services)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._sends.discard(send)
+            self._consider_ending()
+
+    async def stop(self) -> bool:
+        """Not in the background any more; whoever looks on goes on. Whether there was a background to stop."""
+        was, self._background = self._background, False
+        if not self._sends:
+            await self.end()
+        return was
+
+    async def end(self) -> None:
+        async with self._changing:
+            self._background = False
+            await self._end()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _replace(self, environment: desired.Environment, services: Sequence[str]) -> None:
+        made = session_module.Session(self._loop, environment, services, say=self._say, act=self._act)
+        await self._end()
+        self._loop.session = made
+        try:
+            await made.begin()
+        except BaseException:
+            self._loop.session = None
+            raise
+
+    async def _end(self) -> None:
+        session, self._loop.session = self._loop.session, None
+        if session is not None:
+            await session.end()
+
+    def _consider_ending(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        if self._background or self._sends or self._loop.session is None:
+            return
+        self._leaving = asyncio.get_running_loop().call_later(_GRACE, lambda: self._loop.keep(self._end_if_alone()))
+
+    async def _end_if_alone(self) -> None:
+        async with self._changing:
+            if not self._background and not self._sends:
+                await self._end()
+
+    def _say(self, note: session_module.Note) -> None:
+        if note.level != "batch":
+            self._log(note)
+        if not self._sends:
+            self._missed = [*self._missed[-99:], note]
+        for send in list(self._sends):
+            send(note.to_json())
+
+    def _log(self, note: session_module.Note) -> None:
+        sys.stderr.write(f"watch: {note.text}\n")
+
+    # -- what a change asks for ----------------------------------------------------------------------------------
+
+    async def _act(self, service: str, action: rules.Action, hook: Mapping[str, Any]) -> None:
+        if action is rules.Action.SYNC_EXEC:
+            await self._execute(service, hook)
+        elif action is rules.Action.RESTART:
+            await self._perform("restart", {"services": [service]}, self._pass_on)
+            self._say(session_module.Note(text=f"{service}: restarted", service=service))
+        else:
+            raise errors.UsageError(
+                "`rebuild` is not built yet", hint=f"build the image, then `devenv up -d {service}`"
+            )
+
+    async def _execute(self, service: str, hook: Mapping[str, Any]) -> None:
+        containers = [item for item in self._loop.of_service(service) if item.runs]
+        argv = list(hook["command"])
+        ends = await asyncio.gather(
+            *(self._loop.probes.run(item.id, argv, _EXEC_SECONDS, options=hooks.options(hook)) for item in containers)
+        )
+        for container, (code, output) in zip(containers, ends, strict=True):
+            text = output.decode(errors="replace").rstrip()
+            level = "info" if code == 0 else "error"
+            end = "" if code == 0 else f" ended with {'a timeout' if code is None else code}"
+            said = f"{container.record.name}: `{' '.join(argv)}`{end}" + (f"\n{text}" if text else "")
+            if text or end:
+                self._say(session_module.Note(text=said, service=service, level=level))
+
+    def _pass_on(self, message: dict[str, Any]) -> None:
+        for send in list(self._sends):
+            send(message)
+
+
+def _rules_of(environment: desired.Environment) -> dict[str, Any]:
+    kept = ("develop", "volumes", "build")
+    return {
+        name: [service.get(key) for key in kept]
+        for name, service in environment.services.items()
+        if service.get("develop")
+    }

@@ -1,0 +1,386 @@
+"""A process beside one container that puts files into it: ``python -c … hand.main`` with the bundle's folder.
+
+It opens the container's root through its mount namespace and stays outside of it, so it needs nothing in the image:
+no tar, no shell, no libc. Every path is looked up beneath the target with openat2(2) and no symbolic link on the way
+is followed: a link in the way of a folder is replaced by the folder. The target itself may be reached by links of the
+image; where it really is, is found out when the hand begins, before the container's own processes do where the
+container has just been made, and no link on that way is followed later.
+
+A file is written beside its place and renamed into it, so nobody ever reads half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from devenv import errors
+from devenv.linux import namespace, openat2
+from devenv.linux import process as linux_process
+from devenv.runtime import init, user, view
+from devenv.sync import wire
+from devenv.util import tree
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_STRICT = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_MAGICLINKS
+_PLAIN = openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_MAGICLINKS
+_CHUNK = 1 << 20
+
+TEMPORARY = ".devenv-sync-"
+
+
+def main(arguments: list[str]) -> None:
+    """FD FOLDER NAME USER TARGET…: the socket, the bundle, what messages call it, whose the files are, where to."""
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
+    os.umask(0)
+    at = socket.socket(fileno=int(arguments[0]))
+    folder, name, owner, *targets = arguments[1:]
+    try:
+        hand = _opened(folder, name, owner, targets)
+    except (errors.DevenvError, OSError) as exc:
+        with contextlib.suppress(OSError):
+            wire.send(at, wire.encode({"error": str(exc)}))
+        sys.exit(1)
+    try:
+        wire.send(at, wire.encode({"ready": True}))
+        while (message := wire.receive(at)) is not None:
+            try:
+                answer = hand.apply(message.value["target"], message.value["entries"], message.files)
+            finally:
+                for descriptor in message.files:
+                    os.close(descriptor)
+            wire.send(at, wire.encode(answer))
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the supervisor has died: the next one begins anew
+
+
+def _opened(folder: str, name: str, owner: str, targets: list[str]) -> Hand:
+    with view.opened(folder, name=name) as container:
+        root = os.dup(container.root)
+        space = os.dup(container.space) if container.space >= 0 else -1
+    if space >= 0:
+        # In there ids are what they are in the container.
+        namespace.setns(space, namespace.CLONE_NEWUSER)
+        init.become_root()
+        os.close(space)
+    who = user.resolve(root, owner)
+    return Hand(root, (who.uid, who.gid), targets)
+
+
+class Hand:
+    def __init__(self, root: int, owner: tuple[int, int], targets: Sequence[str]) -> None:
+        self._root = root
+        self._owner = owner
+        self._number = 0
+        self._targets = {target: self._real(target) for target in targets}
+
+    def apply(self, target: str, entries: Sequence[wire.Entry], files: Sequence[int]) -> dict[str, Any]:
+        """Indexes of entries: what was changed, what is needed of those that were asked for, and what failed."""
+        batch = _Batch(self, entries, files)
+        try:
+            batch.top = self._open_target(target)
+        except OSError as exc:
+            why = _reason(exc)
+            return {"failed": [[index, exc.errno, why] for index in range(len(entries))], "changed": [], "needed": []}
+        with contextlib.closing(batch):
+            batch.run()
+        return {"changed": batch.changed, "needed": batch.needed, "failed": batch.failed}
+
+    def name(self) -> str:
+        self._number += 1
+        return f"{TEMPORARY}{os.getpid():x}-{self._number:x}"
+
+    # -- the target ---------------------------------------------------------------------------------------------
+
+    def _real(self, target: str) -> str:
+        """Where ``target`` is, links resolved; what is missing of it is made when something is put there."""
+        existing, missing = target, ""
+        while True:
+            try:
+                found = openat2.in_root(self._root, existing, os.O_PATH)
+            except (FileNotFoundError, NotADirectoryError):
+                if existing == "/":
+                    raise
+                existing, name = posixpath.split(existing)
+                missing = f"{name}/{missing}"
+                continue
+            try:
+                # The kernel's own words for where that is, seen from the root of its mount namespace.
+                real = os.readlink(f"/proc/self/fd/{found}")
+                base = os.readlink(f"/proc/self/fd/{self._root}")
+            finally:
+                os.close(found)
+            if base != "/" and (real == base or real.startswith(f"{base}/")):
+                real = real[len(base) :]
+            return posixpath.normpath(f"/{real}/{missing}")
+
+    def _open_target(self, target: str) -> int:
+        real = self._targets.get(target)
+        if real is None:
+            raise OSError(errno.EINVAL, "not a target of this service's rules", target)
+        try:
+            return openat2.openat2(self._root, real, _FOLDER, resolve=_PLAIN)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, f"a link made in the container leads away from `{target}`", real) from exc
+            raise
+        parent = openat2.openat2(self._root, "/", _FOLDER, resolve=_PLAIN)
+        for part in real.strip("/").split("/"):
+            try:
+                inner = os.open(part, _FOLDER, dir_fd=parent)
+            except FileNotFoundError:
+                self.make_folder(parent, part, 0o755)
+                inner = os.open(part, _FOLDER, dir_fd=parent)
+            finally:
+                os.close(parent)
+            parent = inner
+        return parent
+
+    # -- things -------------------------------------------------------------------------------------------------
+
+    def make_folder(self, parent: int, name: str, mode: int) -> None:
+        os.mkdir(name, mode, dir_fd=parent)
+        self.own(name, parent)
+
+    def own(self, thing: str | int, parent: int | None = None) -> None:
+        if self._owner == (0, 0):
+            return
+        try:
+            if isinstance(thing, int):
+                os.fchown(thing, *self._owner)
+            else:
+                os.chown(thing, *self._owner, dir_fd=parent, follow_symlinks=False)
+        except OSError as exc:
+            # EINVAL and EPERM: with a single id, as an ordinary user has it, everything is root's.
+            if exc.errno not in {errno.EPERM, errno.EINVAL}:
+                raise
+
+
+class _Batch:
+    """One message's entries, done in order."""
+
+    def __init__(self, hand: Hand, entries: Sequence[wire.Entry], files: Sequence[int]) -> None:
+        self._hand = hand
+        self._entries = entries
+        self._files = iter(files)
+        self.top = -1
+        self._folders: dict[str, int] = {}
+        self.changed: list[int] = []
+        self.needed: list[int] = []
+        self.failed: list[list[Any]] = []
+
+    def close(self) -> None:
+        for folder in self._folders.values():
+            os.close(folder)
+        os.close(self.top)
+
+    def run(self) -> None:
+        kinds: dict[str, Callable[..., bool]] = {
+            wire.FOLDER: self._folder,
+            wire.LINK: self._link,
+            wire.GONE: self._gone,
+        }
+        for index, (kind, path, *more) in enumerate(self._entries):
+            content = next(self._files) if kind == wire.FILE else -1
+            try:
+                if kind == wire.ASK:
+                    if self._asked(path, *more):
+                        self.needed.append(index)
+                elif kind == wire.FILE:
+                    if self._file(path, content, *more):
+                        self.changed.append(index)
+                elif kinds[kind](path, *more):
+                    self.changed.append(index)
+            except OSError as exc:
+                self.failed.append([index, exc.errno, _reason(exc)])
+
+    # -- where --------------------------------------------------------------------------------------------------
+
+    def _parent(self, path: str, *, make: bool) -> tuple[int, str]:
+        folder, _, name = path.rpartition("/")
+        if name in {"", ".", ".."}:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return self._open(folder, make=make), name
+
+    def _open(self, folder: str, *, make: bool) -> int:
+        if not folder:
+            return self.top
+        known = self._folders.get(folder)
+        if known is not None:
+            return known
+        try:
+            found = openat2.openat2(self.top, folder, _FOLDER, resolve=_STRICT)
+        except OSError as exc:
+            if not make or exc.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}:
+                raise
+            above, name = self._parent(folder, make=True)
+            self._folder_at(above, name, 0o755)
+            found = os.open(name, _FOLDER, dir_fd=above)
+        self._folders[folder] = found
+        return found
+
+    def _forget(self, path: str) -> None:
+        """What was opened at or beneath it is something else now."""
+        for folder in [each for each in self._folders if each == path or each.startswith(f"{path}/")]:
+            os.close(self._folders.pop(folder))
+
+    # -- what ---------------------------------------------------------------------------------------------------
+
+    def _folder(self, path: str, mode: int) -> bool:
+        parent, name = self._parent(path, make=True)
+        status = _lstat(parent, name)
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            self._forget(path)
+        return self._folder_at(parent, name, mode)
+
+    def _folder_at(self, parent: int, name: str, mode: int) -> bool:
+        status = _lstat(parent, name)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return False
+        if status is not None:
+            os.unlink(name, dir_fd=parent)
+        self._hand.make_folder(parent, name, mode)
+        return True
+
+    def _asked(self, path: str, mode: int, size: int, mtime: int, fresh: bool, inside: str) -> bool:
+        try:
+            parent, name = self._parent(path, make=False)
+        except OSError:
+            return True
+        status = _lstat(parent, name)
+        if status is not None and inside and stat.S_ISDIR(status.st_mode):
+            return True
+        return not _same(status, size, mtime) or fresh or stat.S_IMODE(status.st_mode) != mode  # type: ignore[union-attr]
+
+    def _file(self, path: str, content: int, mode: int, size: int, mtime: int, fresh: bool, inside: str) -> bool:
+        parent, name = self._parent(path, make=True)
+        status = _lstat(parent, name)
+        if status is not None and inside and stat.S_ISDIR(status.st_mode):
+            parent, name = self._open(path, make=False), inside
+            status = _lstat(parent, name)
+        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
+            same = status.st_mtime_ns == mtime
+            if (same and not fresh) or _equal(parent, name, content):
+                return _brought_level(parent, name, status, mode, mtime)
+        elif status is not None and stat.S_ISDIR(status.st_mode):
+            self._forget(path)
+            tree.remove_at(parent, name)
+        temporary = self._hand.name()
+        made = os.open(temporary, _WRITE, 0o600, dir_fd=parent)
+        try:
+            try:
+                os.lseek(content, 0, os.SEEK_SET)
+                while os.sendfile(made, content, None, _CHUNK):
+                    pass
+                self._hand.own(made)
+                os.fchmod(made, mode)
+                os.utime(made, ns=(mtime, mtime))
+            finally:
+                os.close(made)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
+        return True
+
+    def _link(self, path: str, leads: str) -> bool:
+        parent, name = self._parent(path, make=True)
+        status = _lstat(parent, name)
+        if status is not None and stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=parent) == leads:
+            return False
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            self._forget(path)
+            tree.remove_at(parent, name)
+        temporary = self._hand.name()
+        os.symlink(leads, temporary, dir_fd=parent)
+        try:
+            self._hand.own(temporary, parent)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
+        return True
+
+    def _gone(self, path: str, inside: str) -> bool:
+        try:
+            parent, name = self._parent(path, make=False)
+        except OSError as exc:
+            if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}:
+                return False  # with no folder there, there is no file; behind a link it isn't ours
+            raise
+        status = _lstat(parent, name)
+        if status is None:
+            return False
+        if inside and stat.S_ISDIR(status.st_mode):
+            parent, name = self._open(path, make=False), inside
+        self._forget(path)
+        try:
+            tree.remove_at(parent, name)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _brought_level(parent: int, name: str, status: os.stat_result, mode: int, mtime: int) -> bool:
+    """Its content is right. Whether the mode was not."""
+    changed = stat.S_IMODE(status.st_mode) != mode
+    if not changed and status.st_mtime_ns == mtime:
+        return False
+    with _opened_file(parent, name) as file:
+        if changed:
+            os.fchmod(file, mode)
+        os.utime(file, ns=(mtime, mtime))
+    return changed
+
+
+def _same(status: os.stat_result | None, size: int, mtime: int) -> bool:
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return False
+    return status.st_size == size and status.st_mtime_ns == mtime
+
+
+def _equal(parent: int, name: str, content: int) -> bool:
+    with _opened_file(parent, name) as file:
+        at = 0
+        while True:
+            ours, theirs = os.pread(file, _CHUNK, at), os.pread(content, _CHUNK, at)
+            if ours != theirs:
+                return False
+            if not ours:
+                return True
+            at += len(ours)
+
+
+@contextlib.contextmanager
+def _opened_file(parent: int, name: str) -> Iterator[int]:
+    descriptor = os.open(name, _READ, dir_fd=parent)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EAGAIN, "it has just become something else", name)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lstat(parent: int, name: str) -> os.stat_result | None:
+    try:
+        return os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+
+
+def _reason(exc: OSError) -> str:
+    return exc.strerror or str(exc)

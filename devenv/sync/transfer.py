@@ -1,0 +1,195 @@
+"""The supervisor's side of a hand: starts one for a container, and makes what is on this machine so in there.
+
+Everything here blocks, and is called in worker threads, one at a time for each container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import devenv
+from devenv import errors
+from devenv.linux import sealed
+from devenv.sync import wire
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+# A file that was changed this short a time ago may be changed again within one tick of its filesystem's clock.
+FRESH_SECONDS = 2.0
+# Up to so many files are sent without asking which of them are needed.
+_FEW = 64
+_LEAVING = 5.0  # seconds a hand may take to finish what it is doing
+
+
+class Item(NamedTuple):
+    """A path of this machine, and where it belongs: beneath ``target``."""
+
+    source: str
+    target: str
+    path: str
+    inside: str = ""  # see ``wire``
+
+
+class Failure(NamedTuple):
+    item: Item
+    number: int
+    reason: str
+
+
+class Result(NamedTuple):
+    changed: list[Item]
+    failed: list[Failure]
+
+
+class Hand:
+    """Raises ``SyncError`` when it can't be started, and when it has died."""
+
+    def __init__(self, folder: str, *, name: str, owner: str, targets: Iterable[str]) -> None:
+        """``folder`` is the bundle of the container that messages call ``name``; ``owner`` as `user:` has it."""
+        self._name = name
+        self._busy = threading.Lock()
+        self._wire, theirs = wire.pair()
+        self._wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        root = str(pathlib.Path(devenv.__file__).resolve().parent.parent)
+        program = f"import sys; sys.path.insert(0, {root!r}); from devenv.sync import hand; hand.main(sys.argv[1:])"
+        words = [str(theirs.fileno()), folder, name, owner, *dict.fromkeys(targets)]
+        with theirs:
+            # -I and -S: nothing of the user's site, folder or environment gets into what reaches into a container.
+            self._process = subprocess.Popen(
+                [sealed.interpreter(), "-I", "-S", "-c", program, *words],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env={},
+            )
+        try:
+            answer = self._hear()
+            if "error" in answer:
+                raise errors.SyncError(f"no files can be carried into `{name}`: {answer['error']}")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Returns when it has gone: until then it keeps the container's root mounted."""
+        with contextlib.suppress(OSError):
+            self._wire.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(_LEAVING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with self._busy:
+            self._wire.close()
+
+    def apply(self, items: Sequence[Item]) -> Result:
+        """Make it in the container as it is on this machine at this moment, what is gone there included."""
+        with self._busy:
+            result = Result([], [])
+            groups: dict[str, list[Item]] = {}
+            for item in items:
+                groups.setdefault(item.target, []).append(item)
+            for target, group in groups.items():
+                self._apply(target, group, result)
+            return result
+
+    def _apply(self, target: str, items: Sequence[Item], result: Result) -> None:
+        if len(items) > _FEW:
+            items = [item for item, _ in self._exchange(target, items, result, ask=True)]
+        for _ in self._exchange(target, items, result, ask=False):
+            pass
+
+    def _exchange(
+        self, target: str, items: Sequence[Item], result: Result, *, ask: bool
+    ) -> Iterator[tuple[Item, wire.Entry]]:
+        """Yields what is needed of what was asked for."""
+        under_way: list[list[tuple[Item, wire.Entry]]] = []
+        needed: list[tuple[Item, wire.Entry]] = []
+        try:
+            for chunk, files in _chunks(items, ask=ask):
+                message = wire.encode({"target": target, "entries": [entry for _, entry in chunk]})
+                try:
+                    wire.send(self._wire, message, files)
+                finally:
+                    for descriptor in files:
+                        os.close(descriptor)
+                under_way.append(chunk)
+                if len(under_way) >= wire.AHEAD:
+                    needed += self._answered(under_way.pop(0), result)
+            while under_way:
+                needed += self._answered(under_way.pop(0), result)
+        except OSError as exc:
+            raise self._died() from exc
+        yield from needed
+
+    def _answered(self, chunk: list[tuple[Item, wire.Entry]], result: Result) -> list[tuple[Item, wire.Entry]]:
+        answer = self._hear()
+        result.changed.extend(chunk[index][0] for index in answer["changed"])
+        result.failed.extend(Failure(chunk[index][0], number, why) for index, number, why in answer["failed"])
+        return [chunk[index] for index in answer["needed"]]
+
+    def _hear(self) -> Any:
+        message = wire.receive(self._wire)
+        if message is None:
+            raise self._died()
+        return message.value
+
+    def _died(self) -> errors.SyncError:
+        return errors.SyncError(f"what carries files into `{self._name}` has ended in the middle of it")
+
+
+def _chunks(items: Sequence[Item], *, ask: bool) -> Iterator[tuple[list[tuple[Item, wire.Entry]], list[int]]]:
+    chunk: list[tuple[Item, wire.Entry]] = []
+    files: list[int] = []
+    length = 0
+    for item in items:
+        described = _describe(item, ask=ask)
+        if described is None:
+            continue
+        entry, descriptor = described
+        if descriptor >= 0:
+            files.append(descriptor)
+        chunk.append((item, entry))
+        # JSON writes a character of a path with up to twelve.
+        length += 12 * len(item.path) + 12 * len(item.inside) + 100
+        if length > wire.LONGEST or len(files) >= wire.FILES:
+            yield chunk, files
+            chunk, files, length = [], [], 0
+    if chunk:
+        yield chunk, files
+
+
+def _describe(item: Item, *, ask: bool) -> tuple[wire.Entry, int] | None:
+    """What is there now, with its content; None for what can't be carried over, such as a socket."""
+    try:
+        status = os.lstat(item.source)
+        if stat.S_ISDIR(status.st_mode):
+            return [wire.FOLDER, item.path, status.st_mode & 0o777 | 0o300], -1
+        if stat.S_ISLNK(status.st_mode):
+            return [wire.LINK, item.path, os.readlink(item.source)], -1
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        if ask:
+            return _file(wire.ASK, item, status), -1
+        descriptor = os.open(item.source, _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        return [wire.GONE, item.path, item.inside], -1
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return None
+    return _file(wire.FILE, item, status), descriptor
+
+
+def _file(kind: str, item: Item, status: os.stat_result) -> wire.Entry:
+    fresh = abs(time.time() - status.st_mtime) < FRESH_SECONDS
+    return [kind, item.path, status.st_mode & 0o777, status.st_size, status.st_mtime_ns, fresh, item.inside]
