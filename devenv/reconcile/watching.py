@@ -77,6 +77,7 @@ class Session:
         self._loop = loop
         self._say = say
         self._act = act
+        self._told: set[tuple[str, ...]] = set()
         self._rules = syncing.make_rules(environment, services, self._warn)
         watched = [name for name in services if (environment.services[name].get("develop") or {}).get("watch")]
         if not watched:
@@ -96,7 +97,6 @@ class Session:
         self._due_since = 0.0
         self._acting: asyncio.Task[None] | None = None
         self._starting: set[str] = set()
-        self._told: set[tuple[str, ...]] = set()
 
     # -- life ----------------------------------------------------------------------------------------------------
 

@@ -194,8 +194,10 @@ class Operations:
         wish, before = str(params.get("watch") or ""), self._loop.environment
         if wish:
             await self._watching.begin(environment, names, background=wish == "background")
-            return dataclasses.replace(environment, watch=tuple(names) if wish == "background" else None)
-        await self._watching.renew(environment)
+        else:
+            await self._watching.renew(environment)
+        if wish == "background":
+            return dataclasses.replace(environment, watch=tuple(names))
         return dataclasses.replace(environment, watch=None if before is None else before.watch)
 
     async def _watch(self, params: Params, send: Send) -> Any:

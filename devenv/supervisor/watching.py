@@ -40,8 +40,10 @@ class Watching:
     async def begin(self, environment: desired.Environment, services: Sequence[str], *, background: bool) -> None:
         """Watch from now on, with the rules of ``environment``. Raises ``UsageError`` for rules that make no sense."""
         async with self._changing:
-            self._background = background
-            await self._replace(environment, services)
+            session = self._loop.session
+            self._background = self._background or background
+            if session is None or not _covers(session, environment, services):
+                await self._replace(environment, services)
             self._consider_ending()
 
     async def renew(self, environment: desired.Environment) -> None:
@@ -160,6 +162,10 @@ class Watching:
     def _pass_on(self, message: dict[str, Any]) -> None:
         for send in list(self._sends):
             send(message)
+
+
+def _covers(session: session_module.Session, environment: desired.Environment, services: Sequence[str]) -> bool:
+    return set(services) <= set(session.services) and _rules_of(session.environment) == _rules_of(environment)
 
 
 def _rules_of(environment: desired.Environment) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.linux import namespace, openat2
@@ -121,7 +121,7 @@ class Hand:
                 os.close(found)
             if base != "/" and (real == base or real.startswith(f"{base}/")):
                 real = real[len(base) :]
-            return posixpath.normpath(f"/{real}/{missing}")
+            return posixpath.normpath(f"/{real.lstrip('/')}/{missing}")
 
     def _open_target(self, target: str) -> int:
         real = self._targets.get(target)
@@ -167,6 +167,22 @@ class Hand:
                 raise
 
 
+class _Wanted(NamedTuple):
+    """What a file is to be: see ``wire``."""
+
+    mode: int
+    size: int
+    mtime: int
+    fresh: bool
+    inside: str
+
+    def is_there(self, status: os.stat_result | None) -> bool:
+        if status is None or self.fresh or not stat.S_ISREG(status.st_mode):
+            return False
+        same = (status.st_size, status.st_mtime_ns) == (self.size, self.mtime)
+        return same and stat.S_IMODE(status.st_mode) == self.mode
+
+
 class _Batch:
     """One message's entries, done in order."""
 
@@ -195,10 +211,10 @@ class _Batch:
             content = next(self._files) if kind == wire.FILE else -1
             try:
                 if kind == wire.ASK:
-                    if self._asked(path, *more):
+                    if self._asked(path, _Wanted(*more)):
                         self.needed.append(index)
                 elif kind == wire.FILE:
-                    if self._file(path, content, *more):
+                    if self._file(path, content, _Wanted(*more)):
                         self.changed.append(index)
                 elif kinds[kind](path, *more):
                     self.changed.append(index)
@@ -253,29 +269,31 @@ class _Batch:
         self._hand.make_folder(parent, name, mode)
         return True
 
-    def _asked(self, path: str, mode: int, size: int, mtime: int, fresh: bool, inside: str) -> bool:
+    def _asked(self, path: str, wanted: _Wanted) -> bool:
         try:
             parent, name = self._parent(path, make=False)
         except OSError:
             return True
-        status = _lstat(parent, name)
-        if status is not None and inside and stat.S_ISDIR(status.st_mode):
-            return True
-        return not _same(status, size, mtime) or fresh or stat.S_IMODE(status.st_mode) != mode  # type: ignore[union-attr]
+        return not wanted.is_there(_lstat(parent, name))
 
-    def _file(self, path: str, content: int, mode: int, size: int, mtime: int, fresh: bool, inside: str) -> bool:
+    def _file(self, path: str, content: int, wanted: _Wanted) -> bool:
         parent, name = self._parent(path, make=True)
         status = _lstat(parent, name)
-        if status is not None and inside and stat.S_ISDIR(status.st_mode):
-            parent, name = self._open(path, make=False), inside
+        if status is not None and wanted.inside and stat.S_ISDIR(status.st_mode):
+            parent, name = self._open(path, make=False), wanted.inside
             status = _lstat(parent, name)
-        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size:
-            same = status.st_mtime_ns == mtime
-            if (same and not fresh) or _equal(parent, name, content):
-                return _brought_level(parent, name, status, mode, mtime)
+        if wanted.is_there(status):
+            return False
+        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == wanted.size:
+            if _equal(parent, name, content):
+                return _brought_level(parent, name, status, wanted)
         elif status is not None and stat.S_ISDIR(status.st_mode):
             self._forget(path)
             tree.remove_at(parent, name)
+        self._write(parent, name, content, wanted)
+        return True
+
+    def _write(self, parent: int, name: str, content: int, wanted: _Wanted) -> None:
         temporary = self._hand.name()
         made = os.open(temporary, _WRITE, 0o600, dir_fd=parent)
         try:
@@ -284,8 +302,8 @@ class _Batch:
                 while os.sendfile(made, content, None, _CHUNK):
                     pass
                 self._hand.own(made)
-                os.fchmod(made, mode)
-                os.utime(made, ns=(mtime, mtime))
+                os.fchmod(made, wanted.mode)
+                os.utime(made, ns=(wanted.mtime, wanted.mtime))
             finally:
                 os.close(made)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -293,7 +311,6 @@ class _Batch:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)
             raise
-        return True
 
     def _link(self, path: str, leads: str) -> bool:
         parent, name = self._parent(path, make=True)
@@ -334,22 +351,16 @@ class _Batch:
         return True
 
 
-def _brought_level(parent: int, name: str, status: os.stat_result, mode: int, mtime: int) -> bool:
+def _brought_level(parent: int, name: str, status: os.stat_result, wanted: _Wanted) -> bool:
     """Its content is right. Whether the mode was not."""
-    changed = stat.S_IMODE(status.st_mode) != mode
-    if not changed and status.st_mtime_ns == mtime:
+    changed = stat.S_IMODE(status.st_mode) != wanted.mode
+    if not changed and status.st_mtime_ns == wanted.mtime:
         return False
     with _opened_file(parent, name) as file:
         if changed:
-            os.fchmod(file, mode)
-        os.utime(file, ns=(mtime, mtime))
+            os.fchmod(file, wanted.mode)
+        os.utime(file, ns=(wanted.mtime, wanted.mtime))
     return changed
-
-
-def _same(status: os.stat_result | None, size: int, mtime: int) -> bool:
-    if status is None or not stat.S_ISREG(status.st_mode):
-        return False
-    return status.st_size == size and status.st_mtime_ns == mtime
 
 
 def _equal(parent: int, name: str, content: int) -> bool:

@@ -60,10 +60,7 @@ class Tree:
         before = self._get(path)
         now = signature(status)
         if now != _FOLDER:
-            if before == _FOLDER:
-                gone = self._forget(path)
-            else:
-                gone = []
+            gone = self._forget(path) if before == _FOLDER else []
             self._set(path, now)
             return [*gone, path] if before != now and path not in gone else gone
         self._set(path, now)
