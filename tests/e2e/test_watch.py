@@ -30,33 +30,23 @@ WEB = """
 """
 
 
-def tree(devenv: runner.Devenv, *flags: str, where: str = "/app") -> dict[str, str]:
-    """Path -> kind, mode and content of all that is in the container's folder."""
-    script = (
-        f"cd {where} 2>/dev/null || exit 0; find . -mindepth 1 -printf '%P\\t%y %m %l\\t' "
-        "\\( -type f -exec sha256sum -b {} \\; -o -printf '\\n' \\)"
-    )
-    found = {}
-    for line in devenv.inside("web", script, *flags).splitlines():
-        path, kind, content = line.split("\t")
-        found[path] = f"{kind} {content.partition(' ')[0]}"
-    return found
+# Kind, mode and link of all, then what is in the files.
+LOOK = "find . -mindepth 1 {but} -printf '%P\\t%y %m %l\\n'; find . -mindepth 1 {but} -type f -exec sha256sum -b {{}} +"
+LEFT_OUT = "\\( -name node_modules -o -name '*.log' -o -name .git \\) -prune -o"
 
 
-def wanted(folder: pathlib.Path) -> dict[str, str]:
+def tree(devenv: runner.Devenv, *flags: str, where: str = "/app") -> list[str]:
+    """All that is in the container's folder."""
+    return sorted(devenv.inside("web", f"cd {where} 2>/dev/null && {LOOK.format(but='')}", *flags).splitlines())
+
+
+def wanted(folder: pathlib.Path) -> list[str]:
     """The same, of the project's folder."""
     if not folder.exists():
-        return {}
-    script = (
-        "find . -mindepth 1 \\( -name node_modules -o -name '*.log' -o -name .git \\) -prune -o -mindepth 1 "
-        "-printf '%P\\t%y %m %l\\t' \\( -type f -exec sha256sum -b {} \\; -o -printf '\\n' \\)"
-    )
-    found = {}
+        return []
+    script = LOOK.format(but=LEFT_OUT)
     printed = subprocess.run(["sh", "-c", script], cwd=folder, text=True, capture_output=True, check=True).stdout
-    for line in printed.splitlines():
-        path, kind, content = line.split("\t")
-        found[path] = f"{kind} {content.partition(' ')[0]}"
-    return found
+    return sorted(printed.splitlines())
 
 
 def level(devenv: runner.Devenv, project: projects.Project, *flags: str) -> None:
