@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from devenv.cli import bringup, context, formats, operate, options, terminal
+from devenv.cli import bringup, context, formats, operate, options
 
 
 def command(
