@@ -57,7 +57,7 @@ def test_missing_commands_are_not_there() -> None:
     [
         (["pss"], "there is no command `pss`", "did you mean `ps`?"),
         (["xyzzy"], "there is no command `xyzzy`", "`devenv --help` lists the commands"),
-        (["watch"], "`devenv watch` is not built yet", "bind mount"),
+        (["publish"], "`devenv publish` is not built yet", ""),
         (["build", "."], "`.` is no service", "devenv image build ."),
         (["image", "build", "--call", "x"], "`--call x` is not understood", ""),
         (["image", "build", "--allow", "x", "/"], "`--allow x` is not understood", ""),
