@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from devenv import errors
-from devenv.build import request
-from devenv.build.dockerfile import instructions
-from devenv.cli import table, terminal
+from devenv.build import request, stages
+from devenv.build.dockerfile import instructions, names
+from devenv.cli import imaging, table, terminal
 
 CALLS = ("build", "check", "lint", "outline", "targets")
 
@@ -25,7 +25,9 @@ def call(method: str, asked: Sequence[request.Request], *, as_json: bool = False
         if dockerfile is None:
             raise errors.UsageError(f"the Dockerfile of `{each.context}` is not on this machine: it can only be built")
         found.append((each, dockerfile))
-    show: Callable[..., int] = {"outline": _outline, "targets": _targets}.get(method, _check)
+    if method == "check":
+        return _checked(found, as_json=as_json)
+    show: Callable[..., int] = {"outline": _outline, "targets": _targets}[method]
     return max((show(one, given, as_json=as_json) for given, one in found), default=0)
 
 
@@ -37,8 +39,18 @@ def parse(text: str) -> tuple[str, bool]:
     return "check" if method == "lint" else method, rest == "format=json"
 
 
-def _check(dockerfile: instructions.Dockerfile, asked: request.Request, *, as_json: bool) -> int:
-    warnings = dockerfile.warnings
+def _checked(found: Sequence[tuple[request.Request, instructions.Dockerfile]], *, as_json: bool) -> int:
+    from devenv.reconcile import checking
+
+    images = imaging.Images.open()
+    try:
+        warnings = [checking.check(dockerfile, asked, images.store) for asked, dockerfile in found]
+    finally:
+        images.store.close()
+    return max((_check(each, as_json=as_json) for each in warnings), default=0)
+
+
+def _check(warnings: Sequence[instructions.Warning], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"warnings": [_fields(each) for each in warnings]}, indent=2))
         return int(bool(warnings))
@@ -78,18 +90,18 @@ def _fields(each: instructions.Warning) -> dict[str, Any]:
 
 
 def _targets(dockerfile: instructions.Dockerfile, asked: request.Request, *, as_json: bool) -> int:
-    stages = dockerfile.stages
-    rows = [(stage.name or str(stage.number), _described(stage.start.comments, stage.name)) for stage in stages]
+    every = dockerfile.stages
+    rows = [(stage.name or str(stage.number), _described(stage.start.comments, stage.name)) for stage in every]
     if as_json:
         targets = [
-            {"name": name, **({"description": about} if about else {}), "default": stage is stages[-1]}
-            for (name, about), stage in zip(rows, stages, strict=True)
+            {"name": name, **({"description": about} if about else {}), "default": stage is every[-1]}
+            for (name, about), stage in zip(rows, every, strict=True)
         ]
         print(json.dumps({"targets": targets}, indent=2))
         return 0
     marked = [
-        (f"{name} (default)" if stage is stages[-1] else name, about)
-        for (name, about), stage in zip(rows, stages, strict=True)
+        (f"{name} (default)" if stage is every[-1] else name, about)
+        for (name, about), stage in zip(rows, every, strict=True)
     ]
     print(table.render(("TARGET", "DESCRIPTION"), marked), end="")
     return 0
@@ -105,7 +117,7 @@ def _described(comments: tuple[str, ...], name: str) -> str:
 
 
 def _outline(dockerfile: instructions.Dockerfile, asked: request.Request, *, as_json: bool) -> int:
-    stage = _chosen(dockerfile, asked.target)
+    stage = names.find(dockerfile, asked.target)
     needed = _reached(dockerfile, stage)
     arguments = list(_arguments(dockerfile, needed, asked))
     secrets, agents = _mounted(needed)
@@ -126,34 +138,22 @@ def _outline(dockerfile: instructions.Dockerfile, asked: request.Request, *, as_
     return 0
 
 
-def _chosen(dockerfile: instructions.Dockerfile, target: str) -> instructions.Stage:
-    for stage in dockerfile.stages:
-        if target.lower() == stage.name or target == str(stage.number):
-            return stage
-    if target:
-        names = ", ".join(f"`{stage.name}`" for stage in dockerfile.stages if stage.name)
-        raise errors.BuildError(f"there is no stage `{target}`", file=dockerfile.file, hint=f"it has {names}")
-    return dockerfile.stages[-1]
-
-
 def _reached(dockerfile: instructions.Dockerfile, stage: instructions.Stage) -> list[instructions.Stage]:
     """The stage and those it is made from."""
-    earlier = {each.name or str(each.number): each for each in dockerfile.stages[: stage.number]}
-    named = [
-        stage.start.image.lower(),
-        *(each.source.lower() for each in stage.instructions if isinstance(each, instructions.Copy)),
-    ]
-    found: dict[int, instructions.Stage] = {stage.number: stage}
-    for name in named:
-        if name in earlier:
-            found |= {each.number: each for each in _reached(dockerfile, earlier[name])}
-    return [found[number] for number in sorted(found)]
+
+    def base(seen: instructions.Stage) -> instructions.Stage | None:
+        return names.base(dockerfile, seen)
+
+    def source(seen: instructions.Stage, name: str, at: instructions.Instruction) -> instructions.Stage | None:
+        return names.source(dockerfile, seen, name, at)
+
+    return stages.needed(dockerfile, stage, base=base, source=source)
 
 
 def _arguments(
-    dockerfile: instructions.Dockerfile, stages: Sequence[instructions.Stage], asked: request.Request
+    dockerfile: instructions.Dockerfile, reached: Sequence[instructions.Stage], asked: request.Request
 ) -> list[tuple[str, str, str]]:
-    every = [*dockerfile.arguments, *(each for stage in stages for each in stage.instructions)]
+    every = [*dockerfile.arguments, *(each for stage in reached for each in stage.instructions)]
     found: dict[str, tuple[str, str, str]] = {}
     for each in every:
         if isinstance(each, instructions.Arg):
@@ -163,10 +163,10 @@ def _arguments(
     return list(found.values())
 
 
-def _mounted(stages: Sequence[instructions.Stage]) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def _mounted(reached: Sequence[instructions.Stage]) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """The secrets and the agents that steps ask for, and whether they can't do without."""
     found: dict[str, dict[str, bool]] = {"secret": {}, "ssh": {}}
-    for stage in stages:
+    for stage in reached:
         for each in stage.instructions:
             for mount in each.mounts if isinstance(each, instructions.Run) else ():
                 if mount.kind in found:

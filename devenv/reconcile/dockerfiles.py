@@ -21,21 +21,22 @@ def read(asked: request.Request) -> instructions.Dockerfile | None:
     """None for what is not on this machine. Raises ``BuildError``."""
     if asked.inline is not None:
         return parser.parse(asked.inline, file="Dockerfile")
-    path = _path(asked)
-    if path is None:
+    where = path(asked)
+    if where is None:
         return None
     try:
-        with open(path, "rb") as file:
+        with open(where, "rb") as file:
             text = file.read()
     except OSError as exc:
         raise errors.BuildError(
-            f"the Dockerfile `{path}` can't be read: {exc.strerror}",
+            f"the Dockerfile `{where}` can't be read: {exc.strerror}",
             hint="name another one with `dockerfile:`, or on the command line with `-f`",
         ) from exc
-    return parser.parse(text, file=_shown(path))
+    return parser.parse(text, file=_shown(where))
 
 
-def _path(asked: request.Request) -> str | None:
+def path(asked: request.Request) -> str | None:
+    """None for one that is not on this machine."""
     if "://" in asked.dockerfile:
         return None
     if asked.dockerfile.startswith("/"):

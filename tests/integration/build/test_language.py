@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from devenv import errors
 from devenv.build import request
+from devenv.image import store as image_store
+from devenv.reconcile import checking, dockerfiles
 from tests.support import building, machine
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
@@ -94,3 +98,24 @@ def test_ports_may_be_written_as_for_publishing(builder: building.Builder) -> No
     built = builder.build("FROM busybox\nARG P=90\nEXPOSE 127.0.0.1:8080:80 53/UDP $P-91\n")
 
     assert sorted(built.config["ExposedPorts"]) == ["53/udp", "80/tcp", "90/tcp", "91/tcp"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [("", [("UndefinedVar", 3), ("CopyIgnoredFile", 4)]), ("skip=UndefinedVar", [("CopyIgnoredFile", 4)])],
+)
+def test_rules_know_images_that_are_here_and_what_is_ignored(
+    builder: building.Builder, argument: str, expected: list[tuple[str, int]]
+) -> None:
+    builder.build("FROM busybox\nENV FROM_BASE=1\n")
+    builder.write({".dockerignore": "node_modules\n"})
+    asked = builder.request(
+        "ARG WHICH\nFROM $WHICH\nUSER $FROM_BASE$NOT_THERE\nCOPY node_modules/x . ./\nFROM elsewhere\nUSER $UNKNOWN\n",
+        arguments={"WHICH": "built", checking.OPTION: argument},
+    )
+    dockerfile = dockerfiles.read(asked)
+    assert dockerfile is not None
+    with contextlib.closing(image_store.ImageStore(builder.where)) as store:
+        found = checking.check(dockerfile, asked, store)
+
+    assert [(each.rule, each.place.line) for each in found if each.rule != "InvalidDefaultArgInFrom"] == expected
