@@ -29,7 +29,7 @@ from devenv.build import (
     sources,
     upkeep,
 )
-from devenv.build.dockerfile import instructions, parser
+from devenv.build.dockerfile import instructions, parser, rules
 from devenv.image import create, descriptor
 from devenv.image import store as image_store
 from devenv.util import paths
@@ -81,6 +81,7 @@ def _read(
 ) -> _Image:
     path = "" if given.inline is not None else _path(given)
     dockerfile = parser.parse(given.inline if given.inline is not None else _text(path), file=path or "Dockerfile")
+    rules.refuse(dockerfile, dockerfile.warnings)
     wanted = [scope.wanted(each) for each in given.platforms] or [scope.own()]
     opened = source(path)
     converted = [

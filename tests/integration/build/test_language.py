@@ -119,3 +119,11 @@ def test_rules_know_images_that_are_here_and_what_is_ignored(
         found = checking.check(dockerfile, asked, store)
 
     assert [(each.rule, each.place.line) for each in found if each.rule != "InvalidDefaultArgInFrom"] == expected
+
+
+def test_a_file_that_wants_no_warnings_is_not_built_with_one(builder: building.Builder) -> None:
+    with pytest.raises(errors.BuildError, match="JSONArgsRecommended") as caught:
+        builder.build("# check=error=true\nFROM busybox\nCMD true\n")
+
+    assert caught.value.line == 3
+    assert builder.steps == []
