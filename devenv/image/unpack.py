@@ -286,6 +286,12 @@ class Unpacker:
         except FileExistsError:
             if parts not in self._whiteouts and stat.S_ISDIR(os.lstat(name, dir_fd=folder.fd).st_mode):
                 self._set_opaque(_by_descriptor(folder, name), parts)
+        except PermissionError as exc:
+            # An overlay keeps 0:0 for itself; all other filesystems let everybody make one since Linux 5.8.
+            raise UnpackError(
+                "what a lower layer has can't be hidden where the data folder lies: set DEVENV_DATA_HOME to a folder on"
+                " ext4, xfs, btrfs or tmpfs"
+            ) from exc
 
     def _mark_opaque(self, folder: _Folder) -> None:
         self._set_opaque(f"/proc/self/fd/{folder.fd}/.", folder.parts)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from devenv.linux import mount, namespace
 from devenv.linux import process as linux_process
-from devenv.runtime import bundle, handshake, init, mountoptions, rootfs, state, userspace
+from devenv.runtime import bundle, fuseoverlay, handshake, init, mountoptions, rootfs, state, userspace
 
 _ALIVE = frozenset({"running", "paused", "created"})
 
@@ -127,6 +127,12 @@ def _entered(place: int) -> int:
 
 def _mounted(config: dict[str, Any], layout: dict[str, Any], folder: str) -> int:
     """The image with the writable layer, and volumes and binds. What only a process could see is left out."""
+    # From where we still are, or what it starts would keep our mounts and live as long as they do.
+    fused = fuseoverlay.take_over(
+        layout.get("overlays") or [],
+        place=f"{folder}/rootfs",
+        in_user_namespace=not namespace.in_initial_user_namespace(),
+    )
     namespace.unshare(namespace.CLONE_NEWNS)
     mount.mount("none", "/", "", mount.MS_REC | mount.MS_SLAVE)
     mounts = []
@@ -141,6 +147,8 @@ def _mounted(config: dict[str, Any], layout: dict[str, Any], folder: str) -> int
         "mounts": mounts,
         "linux": {"namespaces": []},
     }
-    builder = rootfs.Builder(plain, layout, rootfs.Sources(plain, folder))
+    sources = rootfs.Sources(plain, folder)
+    sources.fused = fused
+    builder = rootfs.Builder(plain, layout, sources)
     builder.build("/")
     return builder.root

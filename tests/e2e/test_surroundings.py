@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import pathlib
 import stat
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import ocilayout
 from tests.support import isolation, machine, projects, runner
 from tests.support.polling import eventually
 
@@ -87,6 +91,65 @@ def test_fuse_overlayfs_stands_in_for_the_kernels(
         assert devenv.inside("one", "ls /made /etc/passwd", code=None) == "/made"
         devenv("kill")
         eventually(lambda: not daemons(devenv.data))
+        # Also while it doesn't run.
+        folder.write({"in": "in\n"})
+        devenv("cp", "in", "one:/usr/copied")
+        devenv("cp", "one:/made", "out")
+        assert os.path.exists(folder / "out")
+        devenv("cp", "one:/etc", "etc")
+        assert os.path.exists(folder / "etc" / "hosts")
+        assert not os.path.exists(folder / "etc" / "passwd")
+        eventually(lambda: not daemons(devenv.data))
+        devenv("up", "-d")
+        assert devenv.inside("one", "cat /usr/copied") == "in"
+
+
+@machine.needs_binary("fuse-overlayfs")
+@machine.needs_binary("busybox")
+@pytest.mark.parametrize("name", ["root", "dvrange"])
+def test_what_it_hides_is_hidden_in_an_image_of_it(
+    name: str, device: None, devenv_as: Callable[[str], runner.Devenv], short_path: pathlib.Path
+) -> None:
+    devenv = devenv_as(name)
+    project = projects.Project(short_path / "project", uid=devenv.user.uid if devenv.user else None)
+    devenv.cwd = os.fspath(
+        project.write("name: p\nservices: {app: {image: 'app:1', init: true, pull_policy: never}}\n")
+    )
+    ocilayout.busybox_layout(short_path / "layout", config={"Cmd": ["sleep", "1000"]})
+    for path in (short_path / "layout").rglob("*"):
+        path.chmod(0o755)
+    with on_an_overlay(devenv, short_path):
+        devenv("image", "load", "-i", os.fspath(short_path / "layout"))
+        devenv("image", "tag", devenv("image", "ls", "-q").stdout.strip(), "app:1")
+        devenv("up", "-d")
+        devenv.inside("app", "rm -r /etc/group /var /srv; mkdir /var; echo new > /var/new")
+        for state in ("running", "stopped"):
+            if state == "stopped":
+                devenv("stop", "-t", "0")
+            devenv("commit", "app", f"{state}:1")
+            devenv("image", "save", "-o", f"{state}.tar", f"{state}:1")
+            hidden = [name for name in top_layer(project / f"{state}.tar") if "/.wh." in f"/{name}"]
+            assert {"etc/.wh.group", ".wh.srv"} <= set(hidden)
+            assert {"var/.wh.lib", "var/.wh.tmp"} <= set(hidden) or "var/.wh..wh..opq" in hidden
+        # Which an overlay can't be told.
+        project.write("name: p\nservices: {app: {image: 'stopped:1', pull_policy: never}}\n")
+        assert "set DEVENV_DATA_HOME" in devenv("up", "-d", "-t", "0", code=4).stderr
+        devenv("down", "-t", "0")
+
+
+def top_layer(archive: pathlib.Path) -> list[str]:
+    with tarfile.open(archive) as saved:
+
+        def read(digest: str) -> bytes:
+            member = saved.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert member is not None
+            return member.read()
+
+        index = saved.extractfile("index.json")
+        assert index is not None
+        manifest = json.loads(read(json.load(index)["manifests"][0]["digest"]))
+        with tarfile.open(fileobj=io.BytesIO(read(manifest["layers"][-1]["digest"]))) as layer:
+            return layer.getnames()
 
 
 def test_without_it_the_way_out_is_told(devenv: runner.Devenv, short_path: pathlib.Path) -> None:
