@@ -19,7 +19,9 @@ def command(
     ctx: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="NETWORK", show_default=False)],
-    driver: Annotated[str, typer.Option("--driver", "-d", metavar="DRIVER", help="bridge")] = "bridge",
+    driver: Annotated[
+        str, typer.Option("--driver", "-d", metavar="DRIVER", help="bridge, macvlan or ipvlan")
+    ] = "bridge",
     subnets: Annotated[
         Strings, typer.Option("--subnet", metavar="CIDR", help="Addresses, for instance 10.9.0.0/16")
     ] = None,

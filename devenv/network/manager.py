@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from devenv import errors
-from devenv.network import bridge, endpoint, firewall, ipam, nft, rootless, rtnl, store, types, worker
+from devenv.network import bridge, drivers, endpoint, firewall, ipam, nft, rootless, rtnl, store, types, worker
 from devenv.util import paths as paths_
 
 T = TypeVar("T")
@@ -29,9 +29,6 @@ T = TypeVar("T")
 Networks = list[types.Network]
 Endpoints = list[types.Endpoint]
 Nets = list[ipam.Net]
-
-OPTION_BRIDGE = "com.docker.network.bridge.name"
-OPTION_MTU = "com.docker.network.driver.mtu"
 
 
 class NetworkManager:
@@ -55,13 +52,13 @@ class NetworkManager:
         """The network, as ``spec`` wants it: found, repaired or made."""
         if spec.external:
             return self._external(spec)
-        _check_driver(spec)
+        drivers.check(spec, rootless=self._rootless)
         self._prepare()
         return self._call(f"network `{spec.name}`", lambda: self._ensure(spec))
 
     def define(self, spec: types.NetworkSpec) -> types.Network:
         """A network that no project owns: made now, up whenever a project joins it. Raises when there is such a one."""
-        _check_driver(spec)
+        drivers.check(spec, rootless=self._rootless)
         if store.load(self._paths, self._project_id, spec.name) is not None:
             raise errors.NetworkError(f"network `{spec.name}` exists already")
         return self._call(f"network `{spec.name}`", lambda: self._ensure(spec, kernel=self._is_machines))
@@ -133,11 +130,14 @@ class NetworkManager:
         self._prepare()
         return self._call(f"container `{container_id[:12]}`", lambda: self._attach(container_id, pid, specs))
 
-    def disconnect(self, container_id: str, pid: int, network: str, left: Sequence[types.EndpointSpec]) -> Endpoints:
+    def disconnect(
+        self, container_id: str, pid: int, gone: types.EndpointSpec, left: Sequence[types.EndpointSpec]
+    ) -> Endpoints:
         """Take the container out of one network, running (``pid``) or not; ``left`` are those that it stays in."""
-        if pid or not self._rootless or self._alive():
+        network = gone.network
+        if pid:
             self._prepare()
-            self._call(f"network `{network}`", lambda: self._disconnect(container_id, network))
+            self._call(f"network `{network}`", lambda: self._disconnect(pid, gone.interface_name))
         with store.locked(self._paths):
             found = self._find(network)
             allocations = {key: value for key, value in found.allocations.items() if key != container_id}
@@ -236,7 +236,7 @@ class NetworkManager:
                 f"network `{spec.name}` belongs to another project, whose networks this user namespace can't reach",
                 hint="run both projects as root, or publish a port and use that",
             )
-        if self._call("networks", lambda: bridge.index_of(network.bridge)) is None:
+        if not network.parent and self._call("networks", lambda: bridge.index_of(network.bridge)) is None:
             raise errors.NetworkError(
                 f"network `{spec.name}` is external and not up", hint="start the project that owns it first"
             )
@@ -304,6 +304,8 @@ class NetworkManager:
         bridge.sysctl("ipv6/conf/all/forwarding", "1")
 
     def _raise_shared(self, network: types.Network) -> None:
+        if network.parent:
+            return
         bridge.up(self._worker.ip, network)
         self._assert_rules(self._project_id if self._rootless else network.project_id)
         if self._rootless:
@@ -325,7 +327,7 @@ class NetworkManager:
             if network is None:
                 network = self._make(spec)
                 store.save(self._paths, network)
-        if kernel:
+        if kernel and not network.parent:
             bridge.up(ip, network)
             self._assert_rules()
         return network
@@ -341,11 +343,11 @@ class NetworkManager:
         return [*self._host_routes, *bridge.routed(self._worker.ip)]
 
     def _make(self, spec: types.NetworkSpec) -> types.Network:
-        name = spec.driver_opts.get(OPTION_BRIDGE) or bridge.name_for(self._project_id, spec.name)
-        if OPTION_BRIDGE in spec.driver_opts and bridge.index_of(name) is not None:
+        name = spec.driver_opts.get(drivers.BRIDGE) or bridge.name_for(self._project_id, spec.name)
+        if drivers.BRIDGE in spec.driver_opts and bridge.index_of(name) is not None:
             raise errors.NetworkError(
                 f"network `{spec.name}` wants the bridge `{name}`, and an interface of that name exists already",
-                hint=f"choose another name in `driver_opts: {{{OPTION_BRIDGE}: …}}`",
+                hint=f"choose another name in `driver_opts: {{{drivers.BRIDGE}: …}}`",
             )
         others = [item for item in store.load_all(self._paths) if (item.project_id, item.name) != self._key(spec)]
         return types.Network(
@@ -359,8 +361,10 @@ class NetworkManager:
                 others=[ipam.parse(subnet.subnet) for item in others for subnet in item.subnets],
                 seed=f"{self._project_id}/{spec.name}",
             ),
-            bridge=name,
-            mtu=int(spec.driver_opts.get(OPTION_MTU) or bridge.DEFAULT_MTU),
+            bridge="" if drivers.PARENT in spec.driver_opts else name,
+            parent=spec.driver_opts.get(drivers.PARENT, ""),
+            mode=drivers.mode(spec),
+            mtu=int(spec.driver_opts.get(drivers.MTU) or bridge.DEFAULT_MTU),
             wishes=store.wishes(spec),
             created=time.time(),
             labels=dict(spec.labels),
@@ -435,26 +439,29 @@ class NetworkManager:
                 there = endpoint.present()
             missing = [item for item in endpoints if item.interface not in there]
             for item in missing:
-                network = networks[item.network]
-                index = bridge.index_of(network.bridge)
-                if index is None:
-                    index = bridge.up(self._worker.ip, network)
-                    self._assert_rules(self._project_id if self._rootless else network.project_id)
-                veth = network.allocations[container_id].interface
-                pair = endpoint.plug(
-                    namespace=namespace,
-                    bridge_index=index,
-                    group=bridge.group(network.bridge),
-                    veth=veth,
-                    endpoint=item,
-                    mtu=network.mtu,
-                )
-                rtnl.send([pair])
+                rtnl.send([self._plug(networks[item.network], container_id, item, namespace)])
             if missing:
                 self._configure(namespace, missing)
         finally:
             os.close(namespace)
         return endpoints
+
+    def _plug(self, network: types.Network, container_id: str, item: types.Endpoint, namespace: int) -> rtnl.Request:
+        """What makes the container's interface, in its namespace."""
+        if network.parent:
+            return drivers.plug(network, item, namespace)
+        index = bridge.index_of(network.bridge)
+        if index is None:
+            index = bridge.up(self._worker.ip, network)
+            self._assert_rules(self._project_id if self._rootless else network.project_id)
+        return endpoint.plug(
+            namespace=namespace,
+            bridge_index=index,
+            group=bridge.group(network.bridge),
+            veth=network.allocations[container_id].interface,
+            endpoint=item,
+            mtu=network.mtu,
+        )
 
     def _unplug(self, container_id: str, *, but: Iterable[str] = ()) -> None:
         """Silence what a container's last life left in the bridge, as long as its namespace lingers.
@@ -471,11 +478,15 @@ class NetworkManager:
                 with contextlib.suppress(OSError):
                     rtnl.send([rtnl.down(index)])
 
-    def _disconnect(self, container_id: str, network: str) -> None:
-        held = self._find(network).allocations.get(container_id)
-        index = bridge.index_of(held.interface) if held is not None and held.interface else None
-        if index is not None:
-            rtnl.send([rtnl.delete(index)])
+    def _disconnect(self, pid: int, interface: str) -> None:
+        namespace = endpoint.open_namespace(pid)
+        try:
+            with endpoint.inside(namespace, self._worker.namespace):
+                index = bridge.index_of(interface)
+                # The host's end goes with it.
+                rtnl.send([rtnl.delete(index)] if index is not None else [])
+        finally:
+            os.close(namespace)
 
     def _reroute(self, container_id: str, pid: int, specs: Sequence[types.EndpointSpec]) -> Endpoints:
         """The default route again, after the network that it led through may have gone."""
@@ -494,7 +505,7 @@ class NetworkManager:
             requests = [endpoint.loopback()]
             for item in endpoints:
                 requests += endpoint.configure(item)
-            rtnl.send(requests)
+            drivers.send_once_free(requests)
 
     def _loopback(self, pid: int) -> None:
         namespace = endpoint.open_namespace(pid)
@@ -507,22 +518,6 @@ class NetworkManager:
 def preload() -> None:
     """Import what the network thread needs: for a parent that forks engines, so that none pays for it."""
     import pyroute2.iproute.linux  # noqa: F401
-
-
-def _check_driver(spec: types.NetworkSpec) -> None:
-    if spec.driver not in ("", "bridge", "default"):
-        raise errors.NetworkError(
-            f"network `{spec.name}` wants the driver `{spec.driver}`, which is not built in yet",
-            hint="use `driver: bridge`, or `network_mode: host` for a service that needs the machine's own network",
-        )
-    mtu = spec.driver_opts.get(OPTION_MTU, "1500")
-    if not mtu.isdecimal() or not 68 <= int(mtu) <= 65535:
-        raise errors.NetworkError(f"network `{spec.name}` has no valid MTU: `{mtu}`", hint="use 68 to 65535")
-    name = spec.driver_opts.get(OPTION_BRIDGE, "br0")
-    if not name or len(name.encode()) > 15 or any(char in "/: \t\n%" for char in name) or name in (".", ".."):
-        raise errors.NetworkError(
-            f"network `{spec.name}` can't have a bridge called `{name}`", hint="use at most 15 letters and digits"
-        )
 
 
 def _endpoints(

@@ -22,6 +22,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 IFA_F_NODAD = 0x02
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFLA_LINK, IFLA_SUBLINK_MODE = 5, 1  # IFLA_MACVLAN_MODE and IFLA_IPVLAN_MODE
 RTA_OIF, RTA_GATEWAY = 4, 5
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 4, 0, 1
 
@@ -65,6 +66,16 @@ def veth(name: str, *, master: int, mtu: int, group: int, peer: str, peer_mac: s
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _link(0, IFF_UP) + attrs + _attr(IFLA_LINKINFO, kind)
 
 
+def sublink(kind: str, *, parent: int, mode: bytes, name: str, mac: str, mtu: int, namespace: int) -> Request:
+    """A macvlan or ipvlan of an interface that is here, born in another namespace."""
+    info = _attr(IFLA_INFO_KIND, kind.encode() + b"\0") + _attr(IFLA_INFO_DATA, _attr(IFLA_SUBLINK_MODE, mode))
+    attrs = _attr(IFLA_IFNAME, name.encode() + b"\0") + _attr(IFLA_LINK, struct.pack("=i", parent))
+    attrs += _attr(IFLA_MTU, struct.pack("=I", mtu)) + _attr(IFLA_NET_NS_FD, struct.pack("=i", namespace))
+    if mac:
+        attrs += _attr(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _link(0, 0) + attrs + _attr(IFLA_LINKINFO, info)
+
+
 def address(index: int, text: str, prefix: int) -> Request:
     value = ipaddress.ip_address(text)
     packed = value.packed
@@ -73,7 +84,7 @@ def address(index: int, text: str, prefix: int) -> Request:
     if value.version == 4 and prefix < 31:
         attrs += _attr(IFA_BROADCAST, ipaddress.ip_network(f"{text}/{prefix}", strict=False).broadcast_address.packed)
     header = struct.pack("=BBBBi", family, prefix, flags, RT_SCOPE_UNIVERSE, index)
-    return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, header + attrs
+    return RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, header + attrs
 
 
 def default_route(index: int, gateway: str) -> Request:

@@ -68,6 +68,8 @@ class Network:
     created: float
     labels: Mapping[str, str]
     allocations: Mapping[str, Allocation]  # by container id
+    parent: str = ""  # macvlan and ipvlan: an interface of the machine's, in place of a bridge
+    mode: str = ""
 
     @property
     def gateways(self) -> tuple[str, ...]:

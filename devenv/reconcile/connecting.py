@@ -41,11 +41,11 @@ async def disconnect(loop: loop_module.Loop, container: live.Live, network: str)
     if network not in made.networks:
         known = ", ".join(f"`{name}`" for name in made.networks) or "none"
         raise errors.NetworkError(f"`{made.name}` is not in network `{network}`", hint=f"its networks: {known}")
-    networks = {name: wish for name, wish in (await _pinned(loop, container)).items() if name != network}
+    networks = await _pinned(loop, container)
+    (gone,) = convert_network.endpoint_specs({network: networks.pop(network)})
     after = dataclasses.replace(made, networks=networks)
     left = convert_network.endpoint_specs(networks)
-    manager = loop.containers.networks
-    await loop.run(manager.disconnect, made.id, container.pid or 0, network, left)
+    await loop.run(loop.containers.networks.disconnect, made.id, container.pid or 0, gone, left)
     if container.pid is not None:
         container.wiring = await loop.run(loop.containers.wiring, after)
     await _keep(loop, container, after)

@@ -23,6 +23,7 @@ ALLOWED_SKIPS = (
     "needs mmdebstrap",
     "needs qemu",
     "needs a Python in a shared library",
+    "needs ipvlan",
 )
 
 

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from devenv import errors
-from devenv.network import bridge, manager, types
+from devenv.network import bridge, drivers, manager, types
 from devenv.util import paths
 from tests.support import netlab
 
@@ -274,14 +275,61 @@ def test_many_callers_at_once_get_addresses_of_their_own(project: Project, conta
 
 
 def test_a_driver_that_is_not_built_in_is_said_so(project: Project) -> None:
-    with pytest.raises(errors.NetworkError, match="`macvlan`, which is not built in yet"):
-        project("shop").ensure(default(driver="macvlan"))
+    with pytest.raises(errors.NetworkError, match="`overlay`, which is not built in"):
+        project("shop").ensure(default(driver="overlay"))
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"driver_opts": {}}, "names no interface"),
+        ({"driver_opts": {"parent": "eth99"}}, "`eth99`, which this machine has not"),
+        ({"driver_opts": {"parent": "lo", "macvlan_mode": "x"}}, "`macvlan_mode`: `x`"),
+        ({"driver_opts": {"parent": "lo"}}, "no subnet"),
+    ],
+)
+def test_what_a_macvlan_needs_is_said(project: Project, more: dict[str, Any], problem: str) -> None:
+    with pytest.raises(errors.NetworkError, match=problem):
+        project("shop").ensure(default(driver="macvlan", **more))
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_containers_on_an_interface_of_the_machines(project: Project, container: Make, driver: str) -> None:
+    lan, one, two = container(), container(), container()
+    shell(f"ip link add lan0 type veth peer name lan1 netns {lan.pid}; ip link set lan0 up")
+    if subprocess.run(["ip", "link", "add", "link", "lan0", "name", "try0", "type", driver]).returncode:
+        pytest.skip(f"needs {driver} in the kernel")
+    shell("ip link del try0")
+    lan.shell("ip link set lan1 up; ip addr add 10.5.0.1/24 dev lan1")
+    shop = project("shop")
+    pool = types.Pool(subnet="10.5.0.0/24", ip_range="10.5.0.64/26", gateway="10.5.0.1")
+    network = shop.ensure(default(driver=driver, driver_opts={"parent": "lan0"}, pools=(pool,)))
+    assert network.bridge == ""
+    (first,), (second,) = join(shop, one), join(shop, two)
+    assert first.ipv4.startswith("10.5.0.6")
+    assert one.run(lambda: netlab.reaches(second.ipv4))
+    # The neighbours see it, and it them, with nothing in between.
+    assert one.run(lambda: netlab.reaches("10.5.0.1"))
+    assert lan.run(lambda: netlab.reaches(first.ipv4))
+    assert "default via 10.5.0.1" in one.shell("ip route")
+    # The same address again, while the last life of it is still on its way out.
+    one.end()
+    again = netlab.Container(2)
+    try:
+        (found,) = shop.attach(again.id, again.pid, [types.EndpointSpec(network=network.name)])
+        assert found == first
+        assert lan.run(lambda: netlab.reaches(first.ipv4))
+    finally:
+        again.end()
+    for box in (one, two):
+        shop.release(box.id)
+    shop.remove(network.name)
 
 
 def test_bridge_name_and_mtu_are_the_specs(project: Project, container: Make) -> None:
     shop = project("shop")
     network = shop.ensure(
-        default(driver_opts={manager.OPTION_BRIDGE: "shop0", manager.OPTION_MTU: "1400"}),
+        default(driver_opts={drivers.BRIDGE: "shop0", drivers.MTU: "1400"}),
     )
     one = container()
     join(shop, one)
