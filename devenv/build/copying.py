@@ -70,6 +70,7 @@ class Transfer:
     excludes: tuple[str, ...]
     parents: bool
     link: bool
+    unpack: bool  # archives are unpacked
 
     def describe(self) -> Any:
         return ["transfer", self.origin.describe(), self._own()]
@@ -86,6 +87,7 @@ class Transfer:
             "excludes": list(self.excludes),
             "parents": self.parents,
             "link": self.link,
+            "unpack": self.unpack,
         }
 
     def parts(self, tools: layers.Tools, inputs: graph.Inputs) -> graph.Parts:
@@ -131,6 +133,7 @@ class Transfer:
             chown=self.chown,
             chmod=self.chmod,
             passwd=passwd,
+            unpack=self.unpack,
         )
 
 
@@ -157,6 +160,7 @@ def read(
         excludes=tuple(map(expand, at.excludes)),
         parents=isinstance(at, instructions.Copy) and at.parents,
         link=at.link,
+        unpack=isinstance(at, instructions.Add) and at.unpack is not False,
     )
 
 

@@ -29,6 +29,7 @@ class Gone(errors.BuildError):
     """The runner has ended, because it was told to or was killed: what ran in it is gone, too."""
 
     code = "build-ended"
+    told = False  # to go: then it has cleared up behind itself
 
 
 class Exit(NamedTuple):
@@ -46,6 +47,7 @@ class Running:
         self._wire: socket.socket | None = None
         self._pid = 0
         self._closed = False
+        self._told = False
 
     def create(self, name: str, folder: str, streams: tuple[int, int, int]) -> tuple[int, int]:
         """The pid and the start time of the step's first process, which waits for ``start``."""
@@ -73,7 +75,7 @@ class Running:
     def close(self) -> None:
         """Kill what runs, and wait for the runner's end."""
         with self._lock:
-            self._closed = True
+            self._closed = self._told = True
             wire, self._wire = self._wire, None
         if wire is not None:
             wire.shutdown(socket.SHUT_RDWR)
@@ -91,7 +93,7 @@ class Running:
             try:
                 protocol.send(wire, message, fds)
             except OSError as exc:
-                raise _gone() from exc
+                raise self._gone() from exc
         try:
             reply = waiting.result()
         finally:
@@ -112,7 +114,7 @@ class Running:
 
     def _connected(self) -> socket.socket:
         if self._closed:
-            raise _gone()
+            raise self._gone()
         if self._wire is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, protocol.KIND)
             with theirs:
@@ -121,6 +123,11 @@ class Running:
             self._reader = threading.Thread(target=self._read, args=(ours,), name="runner", daemon=True)
             self._reader.start()
         return self._wire
+
+    def _gone(self) -> Gone:
+        error = Gone("the process that runs the build's steps has ended")
+        error.told = self._told
+        return error
 
     def _read(self, wire: socket.socket) -> None:
         while True:
@@ -134,15 +141,11 @@ class Running:
                     self._closed = True
                     for waiting in self._waiting.values():
                         if not waiting.done():
-                            waiting.set_exception(_gone())
+                            waiting.set_exception(self._gone())
                     return
                 found = self._waiting.get((str(packet.message["id"]), str(packet.message["op"])))
             if found is not None:
                 found.set_result(packet.message)
-
-
-def _gone() -> Gone:
-    return Gone("the process that runs the build's steps has ended")
 
 
 def _spawn(wire: int, place: str) -> int:

@@ -54,6 +54,7 @@ def solve(
     with contextlib.ExitStack() as held:
         tools = layers.Tools(where, store.blobs, store.held)
         machine = run.Machine(running.Running(where), network.Network(where))
+        held.callback(upkeep.clear_steps, where)
         held.callback(machine.running.close)
         held.callback(machine.network.close)
         upkeep.clear_steps(where, machine)

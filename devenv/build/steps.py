@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from devenv.build import running
 from devenv.util import fs, identity, lock, paths, tree
 
 
@@ -39,8 +40,16 @@ def folder(where: paths.Paths) -> Iterator[Folder]:
         os.mkdir(made.path, 0o700)
         os.makedirs(made.private, mode=0o700)
         yield made
-    finally:
+    except running.Gone as exc:
+        if exc.told:
+            remove(made)
+        raise  # else there is more to clear up than a folder: `sweep`
+    except BaseException:
         remove(made)
+        raise
+    else:
+        remove(made)
+    finally:
         os.close(held)
 
 

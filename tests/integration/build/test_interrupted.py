@@ -147,7 +147,13 @@ def test_or_by_who_prunes(builder: building.Builder, other: Other) -> None:
     _next_build_is_right(builder)
 
 
+def _cgroups() -> set[str]:
+    found = pathlib.Path("/sys/fs/cgroup").glob("**/devenv-build/*/cgroup.procs")
+    return {path.parent.name for path in found}
+
+
 def test_a_killed_runner_fails_the_build(builder: building.Builder, other: Other) -> None:
+    step = {name for name in os.listdir(f"{builder.where.data}/build/steps") if len(name) == 64}
     runners = [pid for pid in other.children() if pid != other.process.pid]
     for pid in runners:
         if b"runner.main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -157,6 +163,8 @@ def test_a_killed_runner_fails_the_build(builder: building.Builder, other: Other
     other.end()
 
     assert other.process.returncode == 1
+    assert builder.leftovers == []
+    assert not _cgroups() & step
     _next_build_is_right(builder)
 
 
