@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import posixpath
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from devenv import errors
 from devenv.build import graph, inside, layers, mounts, request, run
 from devenv.build.dockerfile import instructions
 from devenv.image import descriptor
+from devenv.linux import namespace
 from devenv.runtime import bundle
 from devenv.runtime import user as users
 
@@ -152,7 +154,12 @@ def _make_folder(root: int, path: str, *, uid: int, gid: int) -> None:
     parent = inside.folder(root, folder)
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
-        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        try:
+            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        except OSError as exc:
+            # Ids that a user namespace does not map stay ours, as those of an image's files do.
+            if exc.errno != errno.EINVAL or namespace.in_initial_user_namespace():
+                raise
         os.chmod(name, 0o755, dir_fd=parent)
     finally:
         os.close(parent)
