@@ -103,6 +103,7 @@ class Converter:
         self._arguments = scope.Arguments(given, target, name)
         self._globals: dict[str, str | None] = {}
         self._drafts: dict[int, Draft] = {}
+        self._scopes: dict[int, scope.Stage] = {}
         self.epoch = self._arguments.epoch
 
     def convert(self) -> Converted:
@@ -117,7 +118,8 @@ class Converter:
         for arg in self._dockerfile.arguments:
             for name, default in arg.pairs:
                 seen = {**self._arguments.automatic, **_there(self._globals)}
-                value = None if default is None else self.expand(default, seen, arg)
+                wanted = default is not None and self._arguments.find(name) is None
+                value = self.expand(default or "", seen, arg) if wanted else None
                 self._globals[name] = scope.global_arguments(self._arguments, name, value, self._globals)
 
     def _below(self, stage: instructions.Stage) -> instructions.Stage | None:
@@ -148,7 +150,10 @@ class Converter:
         draft, triggers = self._start(stage)
         draft.config.pop("OnBuild", None)
         platform = self.platform_of(stage)
-        variables = scope.Stage(self._arguments, self._globals, draft.env)
+        below = self._below(stage)
+        variables = self._scopes[stage.number] = scope.Stage(
+            self._arguments, self._globals, draft.env, below=self._scopes[below.number] if below else None
+        )
         every = [*triggers, *stage.instructions]
         steps = 1 + sum(_makes_step(each) for each in every)
         reading = Reading(self, stage, draft, variables, steps=steps, platform=platform)
@@ -386,13 +391,14 @@ class Reading:
     def _arg(self, at: instructions.Arg) -> None:
         found = []
         for name, default in at.pairs:
-            value = None if default is None else self._expand(default, at)
+            wanted = default is not None and self._scope.wants_default(name)
+            value = self._expand(default or "", at) if wanted else None
             found.append((name, self._scope.declare(name, value)))
         self._line(history.pairs("ARG", found))
 
     def _env(self, at: instructions.Env) -> None:
         found = [(self._expand(each.name, at), self._expand(each.value, at)) for each in at.pairs]
-        self._scope.env.update(found)
+        self._scope.assign(found)
         self._draft.config["Env"] = [f"{name}={value}" for name, value in self._scope.env.items()]
         self._line(history.pairs("ENV", found))
 

@@ -8,7 +8,7 @@ in RUN's environment      the same, and the proxies that were given, which leave
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from devenv import errors
 from devenv.build import request
@@ -85,13 +85,26 @@ def _platform(prefix: str, given: descriptor.Platform) -> dict[str, str]:
 
 
 class Stage:
-    """The variables of one stage, as they come."""
+    """The variables of one stage, as they come. A stage made from another one goes on with that one's."""
 
-    def __init__(self, arguments: Arguments, globals_: Mapping[str, str | None], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Arguments,
+        globals_: Mapping[str, str | None],
+        env: Mapping[str, str],
+        *,
+        below: Stage | None = None,
+    ) -> None:
         self._arguments = arguments
         self._globals = globals_
         self.env = dict(env)
-        self.declared: dict[str, str | None] = {}  # by ARG, in that order
+        self.declared: dict[str, str | None] = dict(below.declared) if below else {}  # by ARG, in that order
+        # Of two with one name the later wins, ENV or ARG.
+        self._hidden: set[str] = set(below._hidden) if below else set()
+
+    def wants_default(self, name: str) -> bool:
+        """Whether what ARG says of ``name`` counts, and has to be expanded."""
+        return self._arguments.find(name) is None
 
     def declare(self, name: str, default: str | None) -> str | None:
         """``default`` has been expanded."""
@@ -100,18 +113,26 @@ class Stage:
         if value is None:
             value = self._globals.get(name, self._arguments.automatic.get(name))
         self.declared[name] = value
+        self._hidden.discard(name)
         return value
+
+    def assign(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """By ENV."""
+        for name, value in pairs:
+            self.env[name] = value
+            self._hidden.add(name)
 
     @property
     def visible(self) -> dict[str, str]:
-        """For words: what ENV says wins."""
-        found = {name: value for name, value in self.declared.items() if value is not None}
-        return {**found, **self.env}
+        """For words and for RUN."""
+        found = {name: value for name, value in self.declared.items() if value is not None and name not in self._hidden}
+        return {**self.env, **found}
 
     @property
     def shown(self) -> dict[str, str]:
         """For history: every ARG with what RUN sees of it."""
-        return {name: self.env.get(name, value or "") for name, value in self.declared.items()}
+        visible = self.visible
+        return {name: visible.get(name, value or "") for name, value in self.declared.items()}
 
 
 def global_arguments(

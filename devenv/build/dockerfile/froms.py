@@ -38,7 +38,13 @@ def values(dockerfile: instructions.Dockerfile, given: Mapping[str, str]) -> dic
     for each in dockerfile.arguments:
         for name, default in each.pairs:
             try:
-                value = given.get(name, None if default is None else words.expand(default, found, escape=escape))
+                value = (
+                    given[name]
+                    if name in given
+                    else words.expand(default, found, escape=escape)
+                    if default
+                    else default
+                )
             except words.WordError:
                 continue
             if value is not None:

@@ -127,3 +127,45 @@ def test_a_file_that_wants_no_warnings_is_not_built_with_one(builder: building.B
 
     assert caught.value.line == 3
     assert builder.steps == []
+
+
+def test_the_later_of_arg_and_env_wins(builder: building.Builder) -> None:
+    built = builder.build(
+        """\
+FROM busybox
+ENV A=env B=env
+ARG A=arg C=arg
+ENV C=env
+ARG B
+RUN echo "$A $B $C" > /seen
+""",
+    )
+
+    assert built.read("/seen") == "arg env env\n"
+    assert {"A=env", "B=env", "C=env"} <= set(built.config["Env"])
+    assert built.history[-1].startswith("RUN |3 A=arg C=env B=env /bin/sh -c")
+
+
+def test_a_stage_goes_on_with_the_arguments_of_the_one_below(builder: building.Builder) -> None:
+    built = builder.build(
+        """\
+FROM busybox AS base
+ARG A=1 B=2 C
+ENV B=env
+FROM base
+RUN echo "$A $B $C" > /seen
+""",
+        arguments={"C": "given"},
+    )
+
+    assert built.read("/seen") == "1 env given\n"
+    assert "A=1" not in built.config["Env"]
+
+
+def test_a_default_that_is_not_used_may_be_wrong(builder: building.Builder) -> None:
+    dockerfile = "ARG G=${x:?missing}\nFROM busybox\nARG A=${x:?missing}\nRUN echo $A > /seen\n"
+
+    with pytest.raises(errors.BuildError, match="missing"):
+        builder.build(dockerfile)
+
+    assert builder.build(dockerfile, arguments={"G": "1", "A": "2"}).read("/seen") == "2\n"
