@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
+from devenv.image import unpack
+
 
 def is_kept(name: str) -> bool:
-    if name.startswith(("user.overlay.", "trusted.")):
-        return False
-    return name == "security.capability" or name.startswith(("user.", "system.posix_acl_"))
+    return unpack.is_kept(os.fsencode(name))
 
 
 def of(place: int | str) -> list[tuple[str, bytes]]:

@@ -16,8 +16,8 @@ def copy(source: int, target: int, status: os.stat_result) -> int:
     size = status.st_size
     if status.st_blocks * 512 < size and size > _SMALL:
         return _sparse(source, target, size)
-    if size <= _SMALL:
-        return _by_hand(source, target)
+    if size < _SMALL:
+        return _at_once(source, target) if size else _by_hand(source, target)
     return _range(source, target, 0, None)
 
 
@@ -69,6 +69,16 @@ def _sendfile(source: int, target: int, count: int | None) -> int:
             break
         done += copied
     return done
+
+
+def _at_once(source: int, target: int) -> int:
+    """A file that says its size: it is over where less comes than was asked for."""
+    data = os.read(source, _SMALL)
+    done = os.write(target, data)
+    if len(data) < _SMALL and done == len(data):
+        return done
+    os.lseek(source, done, os.SEEK_SET)
+    return done + _by_hand(source, target)
 
 
 def _by_hand(source: int, target: int, count: int | None = None) -> int:

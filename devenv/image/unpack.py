@@ -462,7 +462,7 @@ class Unpacker:
 
     def _set_xattrs(self, target: int | bytes | str, entry: tar.Entry) -> None:
         for name, value in entry.xattrs.items():
-            if not _is_kept(name):
+            if not is_kept(name):
                 continue
             if name == b"system.posix_acl_default":
                 self._inherits = True
@@ -503,7 +503,7 @@ def _by_descriptor(folder: _Folder, name: bytes) -> bytes:
     return b"/proc/self/fd/%d/%s" % (folder.fd, name)
 
 
-def _is_kept(name: bytes) -> bool:
+def is_kept(name: bytes) -> bool:
     """Never overlayfs's own, which redirect to other files. Labels of a security module belong to the machine."""
     if name.startswith((b"user.overlay.", b"trusted.")):
         return False
