@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Hashable
 from types import TracebackType
+from typing import Any
 
 from devenv import errors
 from devenv.build import ignore, inside, memory
@@ -37,9 +39,15 @@ class Tree:
         self.owned = owned  # its files' owners count
         self.matcher = matcher
         self.known = known
+        # What was selected of it: who asks again gets the files as they were, and a copy tells if they are no more.
+        self.selections: dict[Hashable, Any] = {}
 
     def close(self) -> None:
         os.close(self.root)
+
+    def forget(self) -> None:
+        """Look anew at what is selected again, after ``Changed``."""
+        self.selections.clear()
 
     def __enter__(self) -> Tree:
         return self

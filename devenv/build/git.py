@@ -91,11 +91,10 @@ class Repositories:
         self, address: gitaddress.Address, resolved: Resolved, *, keep_git_dir: bool = False, commit_time: bool = False
     ) -> Checkout:
         """Its files, to be read in place. Raises ``BuildError``."""
-        keep = address.keep_git_dir if address.keep_git_dir is not None else keep_git_dir
-        timed = commit_time or address.commit_time
-        key = _key(resolved, keep=keep, submodules=address.submodules, timed=timed)
+        keep, timed = _keeps(address, keep_git_dir), commit_time or address.commit_time
+        whole = _key(address, resolved, keep_git_dir=keep_git_dir, commit_time=commit_time)
         where = f"{self._data}/build/git/{hashlib.sha256(address.remote.encode()).hexdigest()[:32]}"
-        folder = f"{where}/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        folder = f"{where}/{hashlib.sha256(whole.encode()).hexdigest()[:32]}"
         try:
             os.makedirs(where, mode=0o700, exist_ok=True)
             with lock.held(f"{where}/lock"):
@@ -107,7 +106,8 @@ class Repositories:
             raise errors.BuildError(
                 f"`{fetch.shown(address.remote)}` can't be checked out: `{exc.filename}`: {exc.strerror}"
             ) from exc
-        return Checkout(_within(folder, address), f"{key}:{address.folder}" if address.folder else key, resolved.commit)
+        name = key(address, resolved, keep_git_dir=keep_git_dir, commit_time=commit_time)
+        return Checkout(_within(folder, address), name, resolved.commit)
 
     # -- the remote -------------------------------------------------------------------------------------------
 
@@ -317,9 +317,23 @@ class Repositories:
         )
 
 
-def _key(resolved: Resolved, *, keep: bool, submodules: bool, timed: bool) -> str:
-    key = f"{resolved.object}.git#{resolved.ref}" if keep else resolved.commit
-    return key + ("" if submodules else "(skip-submodules)") + ("(mtime=commit)" if timed else "")
+def key(
+    address: gitaddress.Address, resolved: Resolved, *, keep_git_dir: bool = False, commit_time: bool = False
+) -> str:
+    """The same for the same files."""
+    whole = _key(address, resolved, keep_git_dir=keep_git_dir, commit_time=commit_time)
+    return f"{whole}:{address.folder}" if address.folder else whole
+
+
+def _key(address: gitaddress.Address, resolved: Resolved, *, keep_git_dir: bool, commit_time: bool) -> str:
+    """Of the whole repository."""
+    found = f"{resolved.object}.git#{resolved.ref}" if _keeps(address, keep_git_dir) else resolved.commit
+    found += "" if address.submodules else "(skip-submodules)"
+    return found + ("(mtime=commit)" if commit_time or address.commit_time else "")
+
+
+def _keeps(address: gitaddress.Address, wanted: bool) -> bool:
+    return wanted if address.keep_git_dir is None else address.keep_git_dir
 
 
 def _scope(remote: str) -> str:

@@ -73,8 +73,18 @@ def select(
     """What ``sources`` name, words that are expanded. A pattern may match nothing; a plain name has to be there.
 
     ``excludes`` are relative to each source that is a folder. ``parents``: names are kept below the tree's root, or
-    below `/./` in the source. Raises ``BuildError``.
+    below `/./` in the source. The same selection of a tree is the same object. Raises ``BuildError``.
     """
+    key = (tuple(sources), tuple(excludes), parents)
+    found = tree.selections.get(key)
+    if found is None:
+        # Where two threads ask at once both get what one of them found.
+        found = tree.selections.setdefault(key, _selected(tree, sources, excludes, parents=parents))
+    assert isinstance(found, Selection)
+    return found
+
+
+def _selected(tree: context.Tree, sources: Sequence[str], excludes: Sequence[str], *, parents: bool) -> Selection:
     exclude = ignore.Matcher(ignore.of(excludes, what="--exclude")) if excludes else None
     roots: list[Root] = []
     for source in sources:

@@ -165,3 +165,12 @@ def test_a_loop_of_links_is_told(place: Path) -> None:
     (place / "about").symlink_to("round")
     with context.folder(str(place)) as tree, pytest.raises(errors.BuildError, match="Too many levels"):
         selection.select(tree, ["round"])
+
+
+def test_what_is_selected_again_is_as_it_was(place: Path, tree: context.Tree) -> None:
+    """A step's key is made of what was found first; what it copies must not be newer."""
+    first = selection.select(tree, ["src"])
+    (place / "src" / "new").write_text("new")
+    assert selection.select(tree, ["src"]) is first
+    tree.forget()
+    assert "new" in shown(selection.select(tree, ["src"]))[0]
