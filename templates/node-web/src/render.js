@@ -1,0 +1,3 @@
+export function render(notes) {
+  return notes.length ? notes.map(({ text }) => `- ${text}\n`).join("") : "no notes yet\n";
+}
