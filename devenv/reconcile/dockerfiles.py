@@ -79,7 +79,7 @@ def _is_image(
     dockerfile: instructions.Dockerfile, stage: instructions.Stage, name: str, at: instructions.Instruction
 ) -> bool:
     try:
-        return "$" not in name and names.source(dockerfile, stage, name, at) is None
+        return names.source(dockerfile, stage, name, at) is None
     except errors.BuildError:
         return False
 

@@ -35,23 +35,25 @@ def source(
 ) -> instructions.Stage | None:
     """The stage that ``--from=name`` of COPY and of a mount means; None for an image or a named context.
 
-    Raises ``BuildError`` for a stage that isn't made yet, and for a number that none has.
+    Raises ``BuildError`` for a stage that isn't made yet, for a number that none has, and for a variable.
     """
+    if "$" in name:
+        hint = "name a stage with FROM, whose image may hold variables, and take from that"
+        raise _wrong(at, f"`--from={name}` can't hold variables", hint)
     earlier = dockerfile.stages[: stage.number]
     number = isinstance(at, instructions.Copy) and name.isascii() and name.isdecimal()
     found = _numbered(earlier, name) if number else _named(earlier, name)
     if found is None and (number or _named(dockerfile.stages[stage.number :], name)):
         problem = "it has to be before the one that takes from it" if not number else "its number has to be a lower one"
-        place = at.place
-        raise errors.BuildError(
-            f"there is no stage `{name}` yet",
-            file=place.file,
-            line=place.line,
-            column=place.column,
-            excerpt=place.excerpt,
-            hint=problem,
-        )
+        raise _wrong(at, f"there is no stage `{name}` yet", problem)
     return found
+
+
+def _wrong(at: instructions.Instruction, message: str, hint: str) -> errors.BuildError:
+    place = at.place
+    return errors.BuildError(
+        message, file=place.file, line=place.line, column=place.column, excerpt=place.excerpt, hint=hint
+    )
 
 
 def sources(stage: instructions.Stage) -> Iterator[tuple[str, instructions.Instruction]]:

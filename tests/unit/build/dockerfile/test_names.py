@@ -70,6 +70,12 @@ def test_what_is_not_made_yet_can_not_be_taken_from(stage: int, name: str) -> No
         assert caught.value.line == at.place.line
 
 
+def test_what_is_taken_from_is_no_variable() -> None:
+    seen = parser.parse("FROM a\nCOPY --from=$x b c\n", file="f").stages[0]
+    with pytest.raises(errors.BuildError, match="can't hold variables"):
+        names.source(FILE, FILE.stages[4], *next(names.sources(seen)))
+
+
 def test_a_mount_takes_no_number() -> None:
     seen = FILE.stages[4]
     run = parser.parse("FROM a\nRUN --mount=from=0,target=/a b\n", file="f").stages[0].instructions[0]
