@@ -33,6 +33,7 @@ from devenv.build.dockerfile import instructions, malformed, names, parser, word
 from devenv.build.dockerfile import mounts as mount
 from devenv.image import config as image_config
 from devenv.image import descriptor
+from devenv.runtime import signals
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp)?)?", re.ASCII | re.IGNORECASE)
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -307,6 +308,8 @@ class Reading:
     # -- what makes layers
 
     def _run(self, at: instructions.Run) -> None:
+        if at.devices:
+            raise wrong(at, "`RUN --device` is not there yet", hint="docs/limits.md says what else is not")
         args, script = self._arguments(at)
         command = work.command(
             self._converter.request,
@@ -333,6 +336,8 @@ class Reading:
     def _arguments(self, at: instructions.Run) -> tuple[tuple[str, ...], work.Script | None]:
         """What is executed; a heredoc alone is the script itself, by its own interpreter if it names one."""
         if at.words is not None:
+            if not at.words or not at.words[0]:
+                raise wrong(at, "`RUN` names no program")
             return at.words, None
         program = at.program
         if program is not None:
@@ -443,8 +448,13 @@ class Reading:
         self._line(history.listed("VOLUME", paths))
 
     def _stop_signal(self, at: instructions.StopSignal) -> None:
-        self._draft.config["StopSignal"] = self._expand(at.signal, at)
-        self._line(f"STOPSIGNAL {self._draft.config['StopSignal']}")
+        name = self._expand(at.signal, at)
+        try:
+            signals.parse(name)
+        except errors.DevenvError as exc:
+            raise wrong(at, f"there is no signal `{name}`", hint="write `SIGQUIT`, `QUIT` or `3`") from exc
+        self._draft.config["StopSignal"] = name
+        self._line(f"STOPSIGNAL {name}")
 
     def _shell(self, at: instructions.Shell) -> None:
         self._draft.config["Shell"] = list(at.words)

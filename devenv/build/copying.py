@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from devenv import errors
 from devenv.build import context, graph, layers, selection, transfer
 from devenv.build.dockerfile import instructions, words
 from devenv.util import fs, paths
@@ -137,6 +138,21 @@ class Transfer:
         )
 
 
+def _document(given: instructions.Heredoc, variables: dict[str, str], at: instructions.Transfer) -> str:
+    try:
+        return words.expand_document(given.content, variables)
+    except words.WordError as exc:
+        place = at.place
+        raise errors.BuildError(
+            f"in `{given.name}`: {exc}",
+            file=place.file,
+            line=place.line,
+            column=place.column,
+            excerpt=place.excerpt,
+            hint=f"write <<'{given.name}' to keep its text as it is",
+        ) from exc
+
+
 def read(
     at: instructions.Transfer,
     expand: Callable[[str], str],
@@ -150,8 +166,7 @@ def read(
         is_copy=isinstance(at, instructions.Copy),
         sources=tuple(map(expand, at.sources)),
         documents=tuple(
-            (each.name, words.expand_document(each.content, variables) if each.expand else each.content)
-            for each in at.heredocs
+            (each.name, _document(each, variables, at) if each.expand else each.content) for each in at.heredocs
         ),
         target=expand(at.target),
         folder=folder,

@@ -11,7 +11,7 @@ def parse(text: str | int) -> int:
     """``SIGTERM``, ``TERM``, ``15``, ``SIGRTMIN+3``. Raises ``ContainerError`` for what is none."""
     name = str(text).strip().upper()
     if name.isdecimal():
-        if 0 < int(name) <= signal.SIGRTMAX:
+        if len(name) < 4 and 0 < int(name) <= signal.SIGRTMAX:
             return int(name)
     else:
         name = name if name.startswith("SIG") else f"SIG{name}"

@@ -169,3 +169,24 @@ def test_a_default_that_is_not_used_may_be_wrong(builder: building.Builder) -> N
         builder.build(dockerfile)
 
     assert builder.build(dockerfile, arguments={"G": "1", "A": "2"}).read("/seen") == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("RUN []", "names no program"),
+        ('RUN [""]', "names no program"),
+        ("RUN --device=vendor.org/gpu=0 true", "RUN --device"),
+        ("COPY <<doc /\n${\ndoc", "in `doc`"),
+        ("STOPSIGNAL SIGNOTHING", "no signal `SIGNOTHING`"),
+        ("STOPSIGNAL $unset", "no signal"),
+        ("COPY --from=$unset a /", "can't hold variables"),
+        ("VOLUME $unset", "empty"),
+        ("EXPOSE 80-70", "no port"),
+    ],
+)
+def test_what_no_image_can_have_is_told_with_its_line(builder: building.Builder, line: str, message: str) -> None:
+    with pytest.raises(errors.BuildError, match=message) as caught:
+        builder.build(f"FROM busybox\n{line}\n")
+
+    assert caught.value.line == 2
