@@ -40,11 +40,11 @@ def parse(text: str) -> tuple[str, bool]:
 
 
 def _checked(found: Sequence[tuple[request.Request, instructions.Dockerfile]], *, as_json: bool) -> int:
-    from devenv.reconcile import checking
+    from devenv.reconcile import linting
 
     images = imaging.Images.open()
     try:
-        warnings = [checking.check(dockerfile, asked, images.store) for asked, dockerfile in found]
+        warnings = [linting.check(dockerfile, asked, images.store) for asked, dockerfile in found]
     finally:
         images.store.close()
     return max((_check(each, as_json=as_json) for each in warnings), default=0)

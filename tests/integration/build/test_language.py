@@ -9,7 +9,7 @@ import pytest
 from devenv import errors
 from devenv.build import request
 from devenv.image import store as image_store
-from devenv.reconcile import checking, dockerfiles
+from devenv.reconcile import dockerfiles, linting
 from tests.support import building, machine
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
@@ -111,12 +111,12 @@ def test_rules_know_images_that_are_here_and_what_is_ignored(
     builder.write({".dockerignore": "node_modules\n"})
     asked = builder.request(
         "ARG WHICH\nFROM $WHICH\nUSER $FROM_BASE$NOT_THERE\nCOPY node_modules/x . ./\nFROM elsewhere\nUSER $UNKNOWN\n",
-        arguments={"WHICH": "built", checking.OPTION: argument},
+        arguments={"WHICH": "built", linting.OPTION: argument},
     )
     dockerfile = dockerfiles.read(asked)
     assert dockerfile is not None
     with contextlib.closing(image_store.ImageStore(builder.where)) as store:
-        found = checking.check(dockerfile, asked, store)
+        found = linting.check(dockerfile, asked, store)
 
     assert [(each.rule, each.place.line) for each in found if each.rule != "InvalidDefaultArgInFrom"] == expected
 
