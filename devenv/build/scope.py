@@ -79,6 +79,7 @@ def _platform(prefix: str, given: descriptor.Platform) -> dict[str, str]:
     return {
         f"{prefix}PLATFORM": str(given),
         f"{prefix}OS": given.os,
+        f"{prefix}OSVERSION": "",  # of Windows
         f"{prefix}ARCH": given.architecture,
         f"{prefix}VARIANT": given.variant,
     }
