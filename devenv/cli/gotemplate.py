@@ -20,10 +20,10 @@ from devenv.cli import gofunctions, gonodes
 
 _OPEN = re.compile(r"\{\{(-(?=\s))?")
 # An action up to its end, which may also stand in a string.
-_ACTION = re.compile(r'((?:"(?:[^"\\\n]|\\.)*"|`[^`]*`|(?!\s-\}\}|\}\}).)*)((?:\s-)?)\}\}', re.DOTALL)
+_ACTION = re.compile(r'((?:"(?:[^"\\]|\\.)*"|`[^`]*`|(?!\s-\}\}|\}\}).)*)((?:\s-)?)\}\}', re.DOTALL)
 _COMMENT = re.compile(r"(\s*/\*.*?\*/)((?:\s-)?)\}\}", re.DOTALL)
 _TOKEN = re.compile(
-    r'\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<sign>:=|[()|=,])'
+    r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<sign>:=|[()|=,])'
     r"|(?P<chain>\$\w*(?:\.\w+)*|(?:\.\w+)+|\.)|(?P<word>[A-Za-z_]\w*))"
 )
 _VARIABLE = re.compile(r"\$\w+")
@@ -277,6 +277,6 @@ def _string(word: str, action: str) -> str:
     if word[0] == "`":
         return word[1:-1]
     try:
-        return str(json.loads(word))
+        return str(json.loads(word, strict=False))
     except ValueError:
         raise _not_understood(action) from None

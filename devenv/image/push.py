@@ -73,7 +73,7 @@ class Pusher:
             raise errors.ImageError(f"image `{text}` has a digest: one pushes to a tag")
         stored = self._store.index.find(wanted)
         if stored is None:
-            raise errors.ImageError(f"image `{text}` is not here", hint="`devenv images` lists what containers use")
+            raise errors.ImageError(f"image `{text}` is not here", hint="`devenv image ls` lists those that are")
         return stored
 
 

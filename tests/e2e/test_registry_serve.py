@@ -134,6 +134,7 @@ def test_what_does_not_start_in_the_background_says_why(devenv: runner.Devenv) -
     folder.mkdir()
     (folder / "images").write_text("no folder")
     (folder / "htpasswd").write_text("x")
+    (folder / "log").write_text("of last year\n")
     port = free_port()
     bad = [
         "--listen",
@@ -146,6 +147,7 @@ def test_what_does_not_start_in_the_background_says_why(devenv: runner.Devenv) -
     said = devenv("registry", "serve", "-d", "--data", str(folder), *bad, code=3).stderr
     assert f"does not serve `127.0.0.1:{port}`" in said
     assert "note: " in said
+    assert "of last year" not in said
     assert shown(devenv) == ""
     with socket.create_server(("127.0.0.1", port)):
         said = devenv("registry", "serve", "-d", "--listen", f"127.0.0.1:{port}", code=3).stderr

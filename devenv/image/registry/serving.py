@@ -137,7 +137,7 @@ def configuration(wanted: Served) -> dict[str, Any]:
         http["tls"] = {"certificate": wanted.certificate, "key": wanted.key}
     made: dict[str, Any] = {
         "version": 0.1,
-        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": True}},  # each 401 that asks for a login is a warning
         "storage": {"filesystem": {"rootdirectory": f"{wanted.folder}/images"}, "delete": {"enabled": True}},
         "http": http,
     }
@@ -162,7 +162,7 @@ def detached(wanted: Served, held: int) -> int:
     """The same in the background; its pid. ``held`` is the claim to the folder, which from now on ends with it."""
     path = f"{wanted.folder}/log"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "wb") as log:
-        begin = log.tell()
+        begin = os.fstat(log.fileno()).st_size
         try:
             return _start(wanted, [], stdout=log, stderr=log, pass_fds=(held,)).pid
         except errors.HostError as exc:

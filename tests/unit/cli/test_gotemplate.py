@@ -141,6 +141,7 @@ def test_a_table_may_decide_and_knows_labels() -> None:
     shape = 'table {{.ID}}\\t{{if eq .State "running"}}up{{else}}{{.State}}{{end}}'
     assert gotemplate.render_rows(shape, rows) == "ID   STATE\na    up\nb    exited\n"
     assert gotemplate.render_rows('{{.ID}}:{{.Label "y"}}', rows) == "a:2\nb:\n"
+    assert gotemplate.render_rows('{{.ID}}{{"\\t"}}{{print "\\n"}}', rows[:1]) == "a\t\n\n"
     with pytest.raises(errors.UsageError, match="separated"):
         gotemplate.render_rows("table {{.ID}}{{if eq .State `running`}}\\t{{end}}", rows)
 
