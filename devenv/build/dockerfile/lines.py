@@ -14,7 +14,7 @@ from devenv.build.dockerfile import instructions, words
 from devenv.build.dockerfile.malformed import Malformed
 
 _BOM = "\ufeff"
-_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
+_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=(.*)", re.DOTALL)
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -49,7 +49,10 @@ class Source:
             line = raw.lstrip(words.SPACE)
             if line.startswith("#"):
                 comment = raw[1:].strip(words.SPACE)  # as BuildKit, which does not look where it stands
-                comments = [*comments, comment] if comment else []
+                if comment:
+                    comments.append(comment)
+                else:
+                    comments.clear()
                 continue
             text, ended = self._continued(line)
             if text or not ended:
@@ -137,14 +140,15 @@ class Source:
             line = self._take().lstrip(words.SPACE)
             found = _DIRECTIVE.match(line[1:].lstrip(words.SPACE)) if line.startswith("#") else None
             name = found[1].lower() if found else ""
-            if found is None or name not in _DIRECTIVES:
+            value = found[2].strip("\t\n\f\r ") if found else ""
+            if not value or name not in _DIRECTIVES:
                 self._number -= 1
                 return
             if name in self.directives:
                 self._fail(f"the directive `{name}` is given twice", hint="each may be given once")
-            self.directives[name] = found[2]
+            self.directives[name] = value
             if name == "escape" and not shebang:  # as BuildKit has it, which looks for the others only below `#!`
-                self._set_escape(found[2])
+                self._set_escape(value)
 
     def _set_escape(self, value: str) -> None:
         if value not in {"\\", "`"}:

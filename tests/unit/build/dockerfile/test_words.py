@@ -112,3 +112,17 @@ def test_tells_which_variables_were_looked_up() -> None:
 def test_can_leave_quotes_escapes_and_the_unset_as_written() -> None:
     found = words.process("'a' \\b $x ${y} ${z:-w}", ENV, raw_quotes=True, raw_escapes=True, keep_unset=True)
     assert found.text == "'a' \\b $x ${y} ${z:-w}"
+
+
+@pytest.mark.parametrize("operator", ["#", "##", "%", "%%", "//"])
+def test_no_pattern_takes_long(operator: str) -> None:
+    end = "/" if operator == "//" else ""
+    assert words.expand(f"${{v{operator}*a*a*a*a*a*a*b{end}}}", {"v": "a" * 2000}) == "a" * 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("${v#*b*}", "cbd"), ("${v##*b}", "d"), ("${v%b*}", "abc"), ("${v/?*b/}", "d"), ("${v#**c}", "bd")],
+)
+def test_the_shortest_and_the_longest(text: str, expected: str) -> None:
+    assert words.expand(text, {"v": "abcbd"}) == expected
