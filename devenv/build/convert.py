@@ -246,6 +246,9 @@ class Converter:
     def own_context(self) -> copying.Origin:
         return self._of_tree("", self._sources.main())
 
+    def remote(self) -> copying.Fetching:
+        return self._sources.fetching()
+
     def _of_tree(self, name: str, tree: context.Tree) -> copying.Origin:
         return copying.Origin(name, tree=tree, identity=self._sources.identity(tree))
 
@@ -368,12 +371,13 @@ class Reading:
             self._scope.visible,
             origin or self._converter.own_context(),
             folder=self._draft.folder,
+            remote=self._converter.remote,
         )
         others = (made.origin.vertex,) if made.origin.vertex else ()
         vertex = self._vertex(at, made, others=others, alone=at.link)
         text = history.transfer(
             "COPY" if made.is_copy else "ADD",
-            made.sources,
+            made.words,
             made.target,
             heredocs=[each.name for each in at.heredocs],
             chown=made.chown,

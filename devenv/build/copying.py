@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.build import context, graph, layers, selection, transfer
+from devenv.build import adding, context, fetch, git, graph, layers, selection, transfer
 from devenv.build.dockerfile import instructions, words
 from devenv.util import fs, paths
 
-ATTEMPTS = 3  # at files that somebody writes meanwhile
+
+class Fetching(NamedTuple):
+    """What takes files from elsewhere."""
+
+    fetcher: fetch.Fetcher
+    repositories: git.Repositories
+
+
+Remote = Callable[[], Fetching]
 
 
 class Origin(NamedTuple):
@@ -62,7 +70,9 @@ def digest(
 class Transfer:
     origin: Origin
     is_copy: bool
-    sources: tuple[str, ...]
+    words: tuple[str, ...]  # as they are in the history
+    sources: tuple[str, ...]  # those in the origin
+    remote: tuple[adding.Source, ...]
     documents: tuple[tuple[str, str], ...]  # heredocs: name, content
     target: str
     folder: str  # that the target is relative to
@@ -72,6 +82,7 @@ class Transfer:
     parents: bool
     link: bool
     unpack: bool  # archives are unpacked
+    unpack_remote: bool
 
     def describe(self) -> Any:
         return ["transfer", self.origin.describe(), self._own()]
@@ -79,7 +90,7 @@ class Transfer:
     def _own(self) -> dict[str, Any]:
         return {
             "kind": "copy" if self.is_copy else "add",
-            "sources": list(self.sources),
+            "sources": list(self.words),
             "documents": [list(each) for each in self.documents],
             "target": self.target,
             "working directory": self.folder,
@@ -88,12 +99,12 @@ class Transfer:
             "excludes": list(self.excludes),
             "parents": self.parents,
             "link": self.link,
-            "unpack": self.unpack,
+            "unpack": [self.unpack, self.unpack_remote],
         }
 
     def parts(self, tools: layers.Tools, inputs: graph.Inputs) -> graph.Parts:
         state = inputs[1] if self.origin.vertex else None
-        return {**self._own(), "files": self._digest(state, tools)}
+        return {**self._own(), "files": self._digest(state, tools), "fetched": [each.key() for each in self.remote]}
 
     def _digest(self, state: layers.State | None, tools: layers.Tools) -> str:
         if not self.sources:
@@ -113,19 +124,18 @@ class Transfer:
             if self.link:
                 passwd = layers.shown(room.tools, inputs[0])
                 held.callback(os.close, passwd)
-            for chosen in self._chosen(held, room.tools, state):
-                self._put(chosen, image, passwd)
+            if self.sources:
+                tree = held.enter_context(opened(self.origin, state, room.tools))
+                self._put(self._select(tree), image, passwd, unpack=self.unpack)
+            for each in self.remote:
+                fetched = each.selection(excludes=self.excludes)
+                if fetched.tree is not None:
+                    held.enter_context(fetched.tree)
+                self._put(fetched, image, passwd, unpack=self.unpack_remote)
+            if self.documents:
+                self._put(selection.inline(self.documents), image, passwd, unpack=False)
 
-    def _chosen(
-        self, held: contextlib.ExitStack, tools: layers.Tools, state: layers.State | None
-    ) -> Iterator[selection.Selection]:
-        if self.sources:
-            tree = held.enter_context(opened(self.origin, state, tools))
-            yield self._select(tree)
-        if self.documents:
-            yield selection.inline(self.documents)
-
-    def _put(self, chosen: selection.Selection, image: int, passwd: int | None) -> None:
+    def _put(self, chosen: selection.Selection, image: int, passwd: int | None, *, unpack: bool) -> None:
         transfer.copy(
             chosen,
             image,
@@ -134,7 +144,7 @@ class Transfer:
             chown=self.chown,
             chmod=self.chmod,
             passwd=passwd,
-            unpack=self.unpack,
+            unpack=unpack,
         )
 
 
@@ -160,11 +170,16 @@ def read(
     origin: Origin,
     *,
     folder: str,
+    remote: Remote,
 ) -> Transfer:
+    given = tuple(map(expand, at.sources))
+    added = _added(at, given, expand, remote)
     return Transfer(
         origin=origin,
         is_copy=isinstance(at, instructions.Copy),
-        sources=tuple(map(expand, at.sources)),
+        words=given,
+        sources=added.local,
+        remote=added.remote,
         documents=tuple(
             (each.name, _document(each, variables, at) if each.expand else each.content) for each in at.heredocs
         ),
@@ -176,6 +191,24 @@ def read(
         parents=isinstance(at, instructions.Copy) and at.parents,
         link=at.link,
         unpack=isinstance(at, instructions.Add) and at.unpack is not False,
+        unpack_remote=isinstance(at, instructions.Add) and at.unpack is True,
+    )
+
+
+def _added(
+    at: instructions.Transfer, given: tuple[str, ...], expand: Callable[[str], str], remote: Remote
+) -> adding.Sources:
+    if not isinstance(at, instructions.Add):
+        return adding.Sources(given, ())
+    if not at.checksum and not any(map(adding.is_remote, given)):
+        return adding.Sources(given, ())
+    tools = remote()
+    return adding.sources(
+        given,
+        fetcher=tools.fetcher,
+        repositories=tools.repositories,
+        checksum=expand(at.checksum),
+        keep_git_dir=at.keep_git_dir,
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from devenv import errors
-from devenv.build import agents, cachemounts, copying, graph, layers, request, run, selection, transfer
+from devenv.build import agents, cachemounts, copying, graph, layers, request, run, secrets, selection, transfer
 from devenv.build.dockerfile import instructions
 from devenv.build.dockerfile import mounts as mount
 from devenv.linux import namespace
@@ -200,7 +200,7 @@ class _Maker:
         self._add_bind(found, each)
 
     def _secret(self, number: int, each: Mount) -> None:
-        value = _secret(self._request, each.id)
+        value = secrets.find(self._request, each.id)
         if value is None:
             if each.required:
                 raise errors.BuildError(
@@ -250,19 +250,3 @@ def _copied(each: Mount, state: layers.State | None, tools: layers.Tools, folder
     if stat.S_ISDIR(status.st_mode):
         return folder
     return f"{folder}/{posixpath.basename(found)}"
-
-
-def _secret(given: request.Request, name: str) -> bytes | None:
-    found = next((each for each in given.secrets if each.id == name), None)
-    if found is None:
-        return None
-    if found.value is not None:
-        return found.value
-    if found.variable:
-        value = given.environ.get(found.variable)
-        return None if value is None else value.encode("utf-8", "surrogateescape")
-    try:
-        with open(found.path, "rb") as file:
-            return file.read()
-    except OSError as exc:
-        raise errors.BuildError(f"the secret `{name}`: `{found.path}` can't be read: {exc.strerror}") from exc

@@ -7,9 +7,8 @@ once. Whoever calls is root, or has entered the user's namespace.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from devenv import errors
@@ -17,6 +16,7 @@ from devenv.build import (
     bases,
     convert,
     execution,
+    fetch,
     image,
     layers,
     network,
@@ -29,7 +29,7 @@ from devenv.build import (
     sources,
     upkeep,
 )
-from devenv.build.dockerfile import instructions, parser, rules
+from devenv.build.dockerfile import instructions, parser
 from devenv.image import create, descriptor
 from devenv.image import store as image_store
 from devenv.util import paths
@@ -62,7 +62,7 @@ def solve(
             _read(
                 each,
                 bases.Bases(where, store, each, tell=tell),
-                functools.partial(sources.Sources, where, each, held),
+                sources.Sources(where, each, held),
                 machine,
             )
             for each in requests
@@ -74,24 +74,17 @@ def solve(
     return results
 
 
-def _read(
-    given: request.Request,
-    found: bases.Bases,
-    source: Callable[[str], sources.Sources],
-    machine: run.Machine,
-) -> _Image:
-    path = "" if given.inline is not None else _path(given)
-    dockerfile = parser.parse(given.inline if given.inline is not None else _text(path), file=path or "Dockerfile")
-    rules.refuse(dockerfile, dockerfile.warnings)
+def _read(given: request.Request, found: bases.Bases, source: sources.Sources, machine: run.Machine) -> _Image:
+    text, source.dockerfile = _dockerfile(given, source)
+    dockerfile = parser.parse(text, file=source.dockerfile or "Dockerfile")
     wanted = [scope.wanted(each) for each in given.platforms] or [scope.own()]
-    opened = source(path)
     converted = [
         convert.Converter(
             given,
             dockerfile,
             target=each,
             found=found,
-            source=opened,
+            source=source,
             machine=machine,
             prefix=str(each) if len(wanted) > 1 else "",
         ).convert()
@@ -100,13 +93,23 @@ def _read(
     return _Image(given, dockerfile, found, converted)
 
 
-def _path(given: request.Request) -> str:
-    if given.dockerfile:
-        return os.path.join(given.context, given.dockerfile)
-    for name in ("Dockerfile", "Containerfile"):
-        if os.path.exists(f"{given.context}/{name}"):
-            return f"{given.context}/{name}"
-    return f"{given.context}/Dockerfile"
+def _dockerfile(given: request.Request, source: sources.Sources) -> tuple[str | bytes, str]:
+    """Its text, and its path; "" for one that is no file."""
+    if given.inline is not None:
+        return given.inline, ""
+    if fetch.is_address(given.dockerfile):
+        path = source.fetching().fetcher.file(given.dockerfile).path
+        return _text(path), ""
+    context = source.place()
+    if context.dockerfile is not None:
+        return context.dockerfile, ""
+    path = os.path.join(context.folder, given.dockerfile or _usual(context.folder))
+    return _text(path), path
+
+
+def _usual(folder: str) -> str:
+    there = (name for name in ("Dockerfile", "Containerfile") if os.path.exists(f"{folder}/{name}"))
+    return next(there, "Dockerfile")
 
 
 def _text(path: str) -> bytes:

@@ -1,6 +1,7 @@
 """The trees that a request's steps take files from: its context, and the folders it gives names to.
 
-Opened when something is first taken of them, once a build, and closed with it.
+A folder is read in place; what lies elsewhere is fetched into one first. Opened when something is first taken of them,
+once a build, and closed with it.
 """
 
 from __future__ import annotations
@@ -9,47 +10,78 @@ import contextlib
 import os
 import threading
 
-from devenv import errors
-from devenv.build import context, ignore, memory, request
-from devenv.util import paths
+from devenv.build import context, copying, fetch, git, ignore, memory, remote, request, secrets
+from devenv.util import paths, tree
 
 
 class Sources:
     """Safe for threads."""
 
-    def __init__(self, where: paths.Paths, given: request.Request, held: contextlib.ExitStack, dockerfile: str) -> None:
-        """``dockerfile`` is the path of the file, for the ignore file beside it; "" where there is none."""
+    def __init__(self, where: paths.Paths, given: request.Request, held: contextlib.ExitStack) -> None:
         self._where = where
         self._given = given
-        self._dockerfile = dockerfile
         self._held = held
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._trees: dict[str, context.Tree] = {}
+        self._fetching: copying.Fetching | None = None
+        self._found: remote.Context | None = None
+        self.dockerfile = ""  # its path, for the ignore file beside it
+
+    def fetching(self) -> copying.Fetching:
+        with self._guard:
+            if self._fetching is None:
+                environ = self._given.environ
+
+                def secret(name: str) -> bytes | None:
+                    return secrets.find(self._given, name)
+
+                fetcher = fetch.Fetcher(self._where.data, environ, secret=secret)
+                self._held.callback(fetcher.close)
+                agent = environ.get("SSH_AUTH_SOCK", "")
+                repositories = git.Repositories(self._where.data, environ, secret=secret, agent=agent)
+                self._fetching = copying.Fetching(fetcher, repositories)
+            return self._fetching
+
+    def place(self) -> remote.Context:
+        """Where the request's own context is on this machine; fetched, if it is not there yet."""
+        with self._guard:
+            if self._found is None:
+                self._found = self._locate(self._given.context)
+            return self._found
 
     def main(self) -> context.Tree:
         with self._guard:
             if "" not in self._trees:
-                self._trees[""] = self._open(self._given.context, self._dockerfile)
+                self._trees[""] = self._open(self.place().folder, self.dockerfile)
             return self._trees[""]
 
     def named(self, name: str) -> context.Tree:
         with self._guard:
             if name not in self._trees:
-                self._trees[name] = self._open(self._given.contexts[name], "")
+                self._trees[name] = self._open(self._locate(self._given.contexts[name]).folder, "")
             return self._trees[name]
 
-    def identity(self, tree: context.Tree) -> str:
+    def identity(self, found: context.Tree) -> str:
         """The same for what is the same folder, seen in the same way."""
-        patterns = [[each.text, each.exception] for each in tree.matcher.patterns] if tree.matcher else []
-        return f"{os.path.realpath(tree.name)} {patterns}"
+        patterns = [[each.text, each.exception] for each in found.matcher.patterns] if found.matcher else []
+        return f"{os.path.realpath(found.name)} {patterns}"
 
-    def _open(self, given: str, dockerfile: str) -> context.Tree:
-        if not given:
+    def _locate(self, given: str) -> remote.Context:
+        if given == "-":
+            folder = f"{self._where.data}/build/received/{os.urandom(8).hex()}"
+            os.makedirs(folder, mode=0o700)
+            self._held.callback(tree.remove, folder)
+            return remote.received(0, folder)
+        if given and remote.is_remote(given):
+            tools = self.fetching()
+            return remote.opened(given, fetcher=tools.fetcher, repositories=tools.repositories)
+        return remote.Context(given, None, given)
+
+    def _open(self, folder: str, dockerfile: str) -> context.Tree:
+        if not folder:
             empty = f"{self._where.data}/build/empty"
             os.makedirs(empty, mode=0o755, exist_ok=True)
             return self._held.enter_context(context.folder(empty))
-        if "://" in given or given.startswith("git@"):
-            raise errors.BuildError(f"`{given}`: contexts that have to be fetched are not there yet")
-        matcher = ignore.load(given, dockerfile)
-        known = memory.of_folder(self._where.data, given)
-        return self._held.enter_context(context.folder(given, matcher=matcher, known=known))
+        matcher = ignore.load(folder, dockerfile)
+        known = memory.of_folder(self._where.data, folder)
+        return self._held.enter_context(context.folder(folder, matcher=matcher, known=known))

@@ -2,7 +2,7 @@
 
 <data>/build/cache/         results                         by the collector's rules, or all of them
 <data>/build/cache-mounts/  what `--mount=type=cache` keeps     when nobody used it for long, or all of them
-<data>/build/selections/ contexts/  what files were found to hold    when nobody used it for long
+<data>/build/selections/ contexts/ urls/ git/   what was found, and fetched     when nobody used it for long
 <data>/build/failed/        filesystems of failed steps     after a day
 <data>/build/steps/         what killed builders left       by whoever comes next
 """
@@ -20,7 +20,7 @@ from devenv.image import buildcache, usage
 from devenv.util import paths, tree
 
 KEPT_FAILURES = 86400.0
-_MEMORIES = ("selections", "contexts")
+_MEMORIES = ("selections", "contexts", "urls", "git", "received")
 
 
 class Usage(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from devenv import errors, events
-from devenv.image import blobs, descriptor, lease, manifest, names, platform, reference, telling
+from devenv.image import blobs, compressed, descriptor, lease, manifest, names, platform, reference, telling
 from devenv.image import store as image_store
 from devenv.image.registry import client
 from devenv.image.registry import errors as registry_errors
@@ -53,6 +53,7 @@ class Pusher:
             with registry_errors.about(f"image `{text}`"), lease.Lease(self._where) as held:
                 stored = self._stored(wanted, text)
                 held.add(stored.target.digest)
+                stored = self._compressed(stored, held, what=f"image `{text}`")
                 out = self._client.pusher(wanted)
                 what = f"image `{text}`"
                 task = _Task(self._store.blobs, out, stored=stored, wanted=wanted, held=held, what=what)
@@ -65,6 +66,15 @@ class Pusher:
         partial = target.digest != stored.target.digest
         say.status(events.Status.DONE, "Pushed", "only the platform that is here" if partial else target.digest)
         return target
+
+    def _compressed(self, stored: names.Stored, held: lease.Lease, *, what: str) -> names.Stored:
+        """What was built here has plain layers. From now on its names mean what the registry has of it."""
+        target = compressed.image(self._where, self._store.blobs, stored.target, held=held, what=what)
+        if target == stored.target:
+            return stored
+        self._store.index.put(target, tags=stored.tags, repositories=stored.repositories)
+        self._store.index.remove(stored.target.digest)
+        return stored._replace(target=target)
 
     def _stored(self, wanted: reference.Reference, text: str) -> names.Stored:
         if wanted.transport is not reference.Transport.REGISTRY:
