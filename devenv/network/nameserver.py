@@ -235,7 +235,7 @@ def redirect() -> bool:
     """In the thread's present namespace: lead port 53 to ours. False where the kernel has no such rules."""
     table = firewall.names_table(types.NAMESERVER, PORT, INNER_PORT)
     try:
-        nft.replace(table)
+        nft.ensure(table)
     except OSError:
         return False
     return True
