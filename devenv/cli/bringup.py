@@ -51,6 +51,19 @@ def build(given: options.Globals, project: context.Loaded, wishes: Wishes, how: 
         builds.beforehand(given, project, names, how)
 
 
+def rerun(given: options.Globals, project: context.Loaded) -> list[str]:
+    """The folder and the options with which another command means the same project."""
+    words = [context.current_folder(), "--project-name", project.spec.name]
+    if given.project_directory:
+        words += ["--project-directory", os.path.abspath(given.project_directory)]
+    for option, values in (("--file", given.files), ("--env-file", given.env_files)):
+        for value in values:
+            words += [option, os.path.abspath(value)]
+    for profile in given.profiles:
+        words += ["--profile", profile]
+    return words
+
+
 def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> dict[str, Any]:
     values = wishes._asdict()
     values["services"] = list(wishes.services)
@@ -59,6 +72,7 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
     values["parallel"] = given.parallel
+    values["rerun"] = rerun(given, project)
     # Logins and proxies are the asking command's, not those of whoever started the supervisor.
     values["environ"] = dict(os.environ)
     # The supervisor reads it, too; what is wrong with it is shown with its place only from here.

@@ -9,6 +9,7 @@ from typing import Any
 from devenv import errors, events
 from devenv.cli import bringup, context, operate, options
 
+_PASSING = frozenset({"info", "batch", "build"})
 _PATIENCE = 5  # tries to bring a dead supervisor back, before giving up
 
 
@@ -42,7 +43,7 @@ def _lines(message: dict[str, Any], *, quiet: bool) -> list[str]:
             return []
         return [f"{event.resource} {event.text} {event.details}".rstrip()]
     note = message.get("watch")
-    if note is None or (quiet and note["level"] in {"batch", "info"}):
+    if note is None or (quiet and note["level"] in _PASSING):
         return []
-    mark = "" if note["level"] in {"batch", "info"} else f"{note['level']}: "
+    mark = "" if note["level"] in _PASSING else f"{note['level']}: "
     return [f"{mark}{note['text']}"] + ([f"hint: {note['hint']}"] if note["hint"] else [])

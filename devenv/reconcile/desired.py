@@ -33,6 +33,7 @@ class Environment:
     disabled: frozenset[str] = frozenset()  # services of profiles that are not active
     underway: tuple[str, ...] | None = None  # the services of an `up` that has begun; None between commands
     watch: tuple[str, ...] | None = None  # services whose files are watched in the background
+    rerun: tuple[str, ...] = ()  # folder and options of another command about this project: one that builds
 
     @property
     def services(self) -> Mapping[str, convert.Service]:
@@ -60,6 +61,7 @@ class Environment:
             "disabled": sorted(self.disabled),
             "underway": None if self.underway is None else list(self.underway),
             "watch": None if self.watch is None else list(self.watch),
+            "rerun": list(self.rerun),
         }
 
 
@@ -72,6 +74,7 @@ def from_json(data: Mapping[str, Any]) -> Environment:
         disabled=frozenset(data.get("disabled") or ()),
         underway=None if data.get("underway") is None else tuple(data["underway"]),
         watch=tuple(data["watch"]) if isinstance(data.get("watch"), list) else None,
+        rerun=tuple(data.get("rerun") or ()),
     )
 
 

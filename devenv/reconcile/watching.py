@@ -43,7 +43,7 @@ class Note:
 
     text: str
     service: str = ""
-    level: str = "info"  # info, warning, error; batch for what one batch does
+    level: str = "info"  # info, warning, error; batch for what one batch does, build for progress
     hint: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -193,7 +193,9 @@ class Operations:
         """With ``watch`` ("attached" or "background") files are watched before anything is started."""
         wish, before = str(params.get("watch") or ""), self._loop.environment
         if wish:
-            await self._watching.begin(environment, names, background=wish == "background")
+            await self._watching.begin(
+                environment, names, background=wish == "background", environ=params.get("environ") or {}
+            )
         else:
             await self._watching.renew(environment)
         if wish == "background":

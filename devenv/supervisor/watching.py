@@ -8,12 +8,14 @@ supervisor goes on with it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from devenv import errors
-from devenv.reconcile import desired, hooks
+from devenv.reconcile import desired, hooks, superseded
 from devenv.reconcile import loop as loop_module
 from devenv.reconcile import watching as session_module
 from devenv.sync import rules
@@ -34,14 +36,23 @@ class Watching:
         self._sends: set[Send] = set()
         self._background = False
         self._changing = asyncio.Lock()
+        self._prune = True  # remove the image that a rebuild replaces
+        self._environ: Mapping[str, str] = {}  # of the command that asked for the watching: logins, proxies
         self._leaving: asyncio.TimerHandle | None = None
         self._missed: list[session_module.Note] = []  # what was said before anybody looked on
 
-    async def begin(self, environment: desired.Environment, services: Sequence[str], *, background: bool) -> None:
+    async def begin(
+        self,
+        environment: desired.Environment,
+        services: Sequence[str],
+        *,
+        background: bool,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Watch from now on, with the rules of ``environment``. Raises ``UsageError`` for rules that make no sense."""
         async with self._changing:
             session = self._loop.session
-            self._background = self._background or background
+            self._background, self._environ = self._background or background, environ
             if session is None or not _covers(session, environment, services):
                 await self._replace(environment, services)
             self._consider_ending()
@@ -66,12 +77,14 @@ class Watching:
         environment = desired.from_json({**params, "directory": params["project"].get("working_dir")})
         services = list(params.get("services") or environment.services)
         self._sends.add(send)
+        self._prune = bool(params.get("prune", True))
         try:
             missed, self._missed = self._missed, []
             for note in missed:
                 send(note.to_json())
             session = self._loop.session
             if session is None or set(services) - set(session.services):
+                self._environ = params.get("environ") or {}
                 async with self._changing:
                     await self._replace(environment, services)
             await asyncio.get_running_loop().create_future()
@@ -122,7 +135,7 @@ class Watching:
                 await self._end()
 
     def _say(self, note: session_module.Note) -> None:
-        if note.level != "batch":
+        if note.level not in {"batch", "build"}:
             self._log(note)
         if not self._sends:
             self._missed = [*self._missed[-99:], note]
@@ -141,9 +154,44 @@ class Watching:
             await self._perform("restart", {"services": [service]}, self._pass_on)
             self._say(session_module.Note(text=f"{service}: restarted", service=service))
         else:
-            raise errors.UsageError(
-                "`rebuild` is not built yet", hint=f"build the image, then `devenv up -d {service}`"
-            )
+            before = {item.record.image_id for item in self._loop.of_service(service)}
+            await self._rebuild(service)
+            if self._prune:
+                images = self._loop.containers.images
+                await self._loop.run(superseded.remove, self._loop.where, images, before)
+            self._say(session_module.Note(text=f"{service}: rebuilt", service=service))
+
+    async def _rebuild(self, service: str) -> None:
+        """As `up --build` does for that service, by that very command: builds need a process of their own."""
+        session = self._loop.session
+        folder, *options = session.environment.rerun if session is not None else ()
+        program = [sys.executable, "-P", "-c", "from devenv import entry; entry.main()"]
+        environ = {**os.environ, **self._environ}
+        environ |= {"DEVENV_DATA_HOME": self._loop.where.data, "DEVENV_RUNTIME_DIR": self._loop.where.run}
+        arguments = ["--progress", "plain", "--ansi", "never", "up", "--detach", "--build", "--no-deps", service]
+        process = await asyncio.create_subprocess_exec(
+            *program,
+            *options,
+            *arguments,
+            cwd=folder,
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        last: list[str] = []
+        try:
+            async for raw in process.stdout:
+                line = raw.decode(errors="replace").rstrip()
+                last = [*last[-9:], line]
+                self._say(session_module.Note(text=f"{service}: {line}", service=service, level="build"))
+            code = await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            raise
+        if code != 0:
+            raise errors.BuildError(f"`up --build` of it ended with {code}", note="\n".join(last))
 
     async def _execute(self, service: str, hook: Mapping[str, Any]) -> None:
         containers = [item for item in self._loop.of_service(service) if item.runs]

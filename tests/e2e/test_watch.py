@@ -309,3 +309,44 @@ def test_up_in_the_foreground_watches_until_it_ends(devenv: runner.Devenv, proje
     assert devenv.inside("web", "cat /app/a") == "2"
     process.send_signal(signal.SIGINT)
     assert process.wait(20 * polling.PATIENCE) == 130
+
+
+def test_a_rebuild_makes_the_image_and_the_container_anew(devenv: runner.Devenv, project: projects.Project) -> None:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("needs busybox")
+    project.write("""
+        name: loop
+        services:
+          web:
+            build: .
+            stop_signal: SIGKILL
+            develop:
+              watch:
+                - {path: ./installed, action: rebuild}
+                - {path: ./src, target: /app, action: sync}
+    """)
+    project.write({"Dockerfile": 'FROM scratch\nCOPY . /\nCMD ["/busybox", "sleep", "1000"]\n', "installed": "1"})
+    project.write({".dockerignore": "src/generated\n", "src/a": "1"})
+    shutil.copy(busybox, project / "busybox")
+    devenv("up", "-d", "--watch")
+
+    def inside(path: str) -> str:
+        return devenv("exec", "-T", "web", "/busybox", "cat", path, code=None).stdout
+
+    project.write({"src/a": "2", "src/generated/x": "1"})
+    eventually(lambda: inside("/app/a") == "2", 10.0)
+    images = devenv.json("image", "ls", "--all")
+    with looking_on(devenv) as lines:
+        project.write({"installed": "2"})
+        eventually(lambda: inside("/installed") == "2", 30.0)
+        eventually(lambda: "watch: web: rebuilt" in lines(), 10.0)
+        assert "watch: web: 1 file changed: installed → rebuild" in lines()
+    assert len(devenv.json("image", "ls", "--all")) == len(images)  # the one before is gone
+    assert inside("/app/a") == "2"  # what was synced into the one before
+    assert inside("/app/generated/x") == ""  # the build's .dockerignore counts
+    project.write({"Dockerfile": "FROM scratch\nCOPY missing /\n"})
+    with looking_on(devenv) as lines:
+        project.write({"installed": "3"})
+        eventually(lambda: [line for line in lines() if line.startswith("watch: error: web:")], 30.0)
+    assert devenv.ps()["loop-web-1"]["State"] == "running"
