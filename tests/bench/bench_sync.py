@@ -1,4 +1,4 @@
-"""How long a save takes to be seen in a container, and what watching costs. Run by hand: ``python tests/bench/bench_sync.py``
+"""How long a save takes to be seen in a container, and what watching costs. By hand: ``tests/bench/bench_sync.py``.
 
     save       one file of so many is written; until a process in the container has read the new content
     new        10,000 new files, until the last is there; beside `cp -r` of the same files into the same container's
