@@ -42,11 +42,15 @@ class Site:
 
     def solve(self, requests: Sequence[request.Request]) -> list[result.Result]:
         """Raises ``BuildError``, ``ImageError``."""
-        from devenv.build import solver
+        from devenv.build import execution, solver
 
         shown = steps.choose(self.given)
         try:
             return solver.solve(requests, where=self.where, store=self.store, tell=shown.tell)
+        except execution.StepFailed as exc:
+            if exc.code_of_command and exc.hint is None:
+                exc.hint = "`devenv build --debug` opens a shell where it failed"
+            raise
         finally:
             shown.finish()
 
@@ -86,8 +90,14 @@ def plan(project: context.Loaded, names: Collection[str], wishes: building.Wishe
     """Of services that are built; what they are built upon comes on top. Reads Dockerfiles."""
     spec = project.canonical
     wanted = building.with_bases(spec, names)
-    requests = {name: building.make(spec, name, wishes, directory=project.identity.directory) for name in wanted}
-    return Plan(requests, building.needs(spec, wanted, dockerfiles.by_service(requests)))
+    requests: dict[str, request.Request] = {}
+    bases: dict[str, list[str]] = {}
+    while new := [name for name in wanted if name not in requests]:
+        asked = {name: building.make(spec, name, wishes, directory=project.identity.directory) for name in new}
+        requests |= asked
+        bases |= dockerfiles.by_service(asked)
+        wanted = building.with_bases(spec, {*wanted, *building.named_by(spec, bases)})
+    return Plan(requests, building.needs(spec, wanted, bases))
 
 
 def build(

@@ -7,9 +7,10 @@ Only registries are asked, and only for manifests; ``upgrade`` pulls what has mo
 from __future__ import annotations
 
 import functools
+import os
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -123,21 +124,37 @@ def upgrade(ctx: typer.Context, *, services: options.Services = None, quiet: opt
 
 
 def _images(project: context.Loaded, services: list[str] | None) -> dict[str, list[str]]:
-    """The names that can be locked, in full, and which services they are of."""
+    """The names that can be locked, in full, and which services they are of: what they run, or are built upon."""
     from devenv.image import reference
-    from devenv.reconcile import locking
+    from devenv.reconcile import building, locking
 
+    every = project.canonical["services"]
+    own = {building.tag(building.image_name(project.spec.name, name, every[name])) for name in _built(project)}
     found: dict[str, list[str]] = defaultdict(list)
     for service in project.chosen(services):
-        image, build = _of(project, service)
-        if image and not build and locking.moves(reference.parse(image)):
-            found[str(reference.parse(image))].append(service)
+        named = (
+            _bases(project, service) if building.is_built(every[service]) else [str(every[service].get("image") or "")]
+        )
+        for image in named:
+            wanted = reference.parse(image) if image else None
+            if wanted is not None and locking.moves(wanted) and str(wanted) not in own:
+                found[str(wanted)].append(service)
     return dict(found)
 
 
-def _of(project: context.Loaded, service: str) -> tuple[str, Any]:
-    given = project.canonical["services"][service]
-    return str(given.get("image") or ""), given.get("build")
+def _built(project: context.Loaded) -> list[str]:
+    from devenv.reconcile import building
+
+    return [name for name, service in project.canonical["services"].items() if building.is_built(service)]
+
+
+def _bases(project: context.Loaded, service: str) -> list[str]:
+    """What its Dockerfile names."""
+    from devenv.reconcile import building, dockerfiles
+
+    wishes = building.Wishes(environ=dict(os.environ))
+    asked = building.make(project.canonical, service, wishes, directory=project.identity.directory)
+    return dockerfiles.by_service({service: asked})[service]
 
 
 def _platforms(project: context.Loaded, wanted: dict[str, list[str]]) -> list[tuple[str, str]]:

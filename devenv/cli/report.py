@@ -93,7 +93,7 @@ def render(error: errors.DevenvError, *, colour: bool = False) -> str:
 
 
 def _place(error: errors.PlacedError, *, colour: bool) -> list[str]:
-    where = ":".join(str(part) for part in (error.file, error.line, error.column) if part is not None)
+    where = ":".join(str(part) for part in (_near(error.file or ""), error.line, error.column) if part is not None)
     lines = [terminal.visible(f"  --> {where}")]
     if not error.excerpt or error.line is None:
         return lines
@@ -104,6 +104,15 @@ def _place(error: errors.PlacedError, *, colour: bool) -> list[str]:
         caret = terminal.paint("^", "1;31", colour=colour)
         lines.append(f" {margin} | {' ' * (error.column - 1)}{caret}")
     return lines
+
+
+def _near(path: str) -> str:
+    """As one would type it here, for a file below this folder."""
+    with contextlib.suppress(OSError):
+        here = f"{os.getcwd()}/"
+        if path.startswith(here):
+            return path.removeprefix(here)
+    return path
 
 
 def _fields(error: errors.DevenvError) -> dict[str, Any]:

@@ -258,7 +258,7 @@ def needs(
     """Which of the services ``names`` each is built upon: by ``additional_contexts``, or since its Dockerfile is FROM
     another's image. ``bases``: what each Dockerfile names, in full."""
     services = project["services"]
-    called = {tag(image_name(str(project["name"]), name, services[name])): name for name in sorted(names)}
+    called = _called(project, names)
     found: dict[str, set[str]] = {}
     for name in sorted(names):
         contexts = (services[name]["build"].get("additional_contexts") or {}).values()
@@ -266,6 +266,18 @@ def needs(
         wanted |= {called[base] for base in bases.get(name, ()) if base in called}
         found[name] = (wanted - {name}) & set(names)
     return found
+
+
+def _called(project: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
+    """Image in full -> the service that it is of."""
+    services = project["services"]
+    return {tag(image_name(str(project["name"]), name, services[name])): name for name in sorted(names)}
+
+
+def named_by(project: Mapping[str, Any], bases: Mapping[str, Collection[str]]) -> set[str]:
+    """The services that are built and whose images ``bases`` names."""
+    called = _called(project, [name for name, service in project["services"].items() if is_built(service)])
+    return {called[base] for named in bases.values() for base in named if base in called}
 
 
 def with_bases(project: Mapping[str, Any], names: Collection[str]) -> list[str]:

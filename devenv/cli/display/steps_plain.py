@@ -41,7 +41,7 @@ class Plain:
         if step.state is progress.State.WARNING:
             return [f"WARN {terminal.visible(step.text)}"]
         if step.state is progress.State.FAILED:
-            return [f"ERROR {terminal.visible(step.text)}"]
+            return [f"ERROR {terminal.visible(step.text.removeprefix(f'`{entry.name}` '))}"]
         if step.state is progress.State.DONE:
             return [f"DONE {formats.elapsed(entry.seconds)}"]
         return [step.state.upper()] if step.state in steps.ENDS else []
