@@ -200,6 +200,7 @@ def test_services_share_a_step_and_build_upon_each_other(
     assert len(set(ids)) == 1
     assert len(re.findall("Built", told)) == 4
     assert state(devenv("build", "--with-dependencies", "named").stderr, "RUN cat /id >/named") == "CACHED"
+    devenv("down")
 
 
 def test_without_a_build(devenv: runner.Devenv, shop: projects.Project) -> None:
@@ -260,7 +261,7 @@ def test_ctrl_c_ends_a_build(anyone: runner.Devenv, project: projects.Project, b
     for command in ("build", "up"):
         with anyone.start(command) as started:
             assert started.stdout is not None
-            while " begun" not in (line := started.stdout.readline()):
+            while not re.fullmatch(r"#\d+ [\d.]+ begun\n", line := started.stdout.readline()):
                 assert line
             started.send_signal(signal.SIGINT)
             assert "CANCELED" in started.stdout.read()
