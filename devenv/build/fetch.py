@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.build import context, selection
+from devenv.build import context, keeping, selection
 from devenv.image.registry import addresses, connections, hosts, retry
 from devenv.image.registry import errors as registry_errors
 from devenv.util import fs, lock, tree
@@ -33,6 +33,7 @@ _REDIRECT_LIMIT = 10  # as Go's client
 _PASSING = {408, 429, 500, 502, 503, 504}
 _BLOCK = 256 << 10
 _SETTLED = 60.0
+_NAME = 64  # characters of a folder's, which is a digest
 _CHECKSUM = re.compile(r"(sha256):([0-9a-f]{64})|(sha384):([0-9a-f]{96})|(sha512):([0-9a-f]{128})")
 
 
@@ -82,7 +83,11 @@ class Fetcher:
         os.makedirs(where, mode=0o700, exist_ok=True)
         try:
             with lock.held(f"{where}/lock"):
-                return _Download(self._pool, where, url, wanted, self._rights(url)).run(progress)
+                found = _Download(self._pool, where, url, wanted, self._rights(url)).run(progress)
+                keeping.used(found.folder)
+                keeping.used(where)
+                keeping.drop_unused(where, lambda name: len(name) == _NAME)
+                return found
         except (registry_errors.RegistryError, registry_errors.Temporary) as exc:
             error = exc.error if isinstance(exc, registry_errors.Temporary) else exc
             raise errors.BuildError(f"`{shown(url)}` can't be had: {error}", hint=error.hint) from exc
@@ -171,14 +176,16 @@ class _Download:
         try:
             digest = self._store(response, f"{stage}/{self._name}", progress)
             self._record = {"sha256": digest, **_versions(response)}
-            folder = f"{self._where}/{self._record['sha256']}"
-            tree.remove(folder)
-            os.rename(stage, folder)
-        except BaseException:
+            found = Fetched(f"{self._where}/{digest}", self._name, f"sha256:{digest}")
+            moment = os.stat(f"{stage}/{self._name}").st_mtime_ns
+            if not os.path.isfile(found.path):
+                os.rename(stage, found.folder)
+            elif os.stat(found.path).st_mtime_ns != moment:  # another build may read it: its bytes stay where they are
+                os.utime(found.path, ns=(moment, moment))
+        finally:
             tree.remove(stage)
-            raise
         fs.write_json(f"{self._where}/record.json", self._record)
-        return Fetched(folder, self._name, f"sha256:{self._record['sha256']}")
+        return found
 
     def _store(self, response: connections.Response, path: str, progress: Progress) -> str:
         buffer = memoryview(bytearray(_BLOCK))

@@ -1,7 +1,7 @@
 """Git repositories as contexts and as what ADD takes, by the ``git`` program.
 
     <data>/build/git/<id of the remote>/repository     bare; what was fetched of it
-    <data>/build/git/<id of the remote>/<key>/         a checkout, ready; made in stage.* and renamed
+    <data>/build/git/<id of the remote>/<key>/files    a checkout, ready; made in stage/ and renamed
 
 First a ref is resolved to a commit, which costs one question to the remote; the commit is the key. A commit that is
 here isn't fetched again. Nothing of the user's configuration is read and nothing is asked on the terminal; hooks don't
@@ -21,12 +21,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.build import fetch, gitaddress
+from devenv.build import fetch, gitaddress, keeping
 from devenv.util import lock, tree
 
 _PASSED = ("PATH", *(f"{name}_proxy" for name in ("http", "https", "no", "all")))
 _SHALLOW = re.compile(r"--depth|shallow")
 _NOT_OFFERED = re.compile(r"not our ref|unadvertised object|couldn't find remote ref|Server does not allow")
+_NAME = 32  # characters of a checkout's
 _HEX = re.compile("[0-9a-fA-F]+")
 _HEAD = re.compile(r"ref: (refs/heads/\S+)\tHEAD")
 
@@ -93,13 +94,16 @@ class Repositories:
         """Its files, to be read in place. Raises ``BuildError``."""
         keep, timed = _keeps(address, keep_git_dir), commit_time or address.commit_time
         whole = _key(address, resolved, keep_git_dir=keep_git_dir, commit_time=commit_time)
-        where = f"{self._data}/build/git/{hashlib.sha256(address.remote.encode()).hexdigest()[:32]}"
-        folder = f"{where}/{hashlib.sha256(whole.encode()).hexdigest()[:32]}"
+        where = f"{self._data}/build/git/{hashlib.sha256(address.remote.encode()).hexdigest()[:_NAME]}"
+        folder = f"{where}/{hashlib.sha256(whole.encode()).hexdigest()[:_NAME]}"
         try:
             os.makedirs(where, mode=0o700, exist_ok=True)
             with lock.held(f"{where}/lock"):
                 if not os.path.isdir(folder):
                     self._make(address, resolved, where, folder, keep=keep, timed=timed)
+                keeping.used(folder)
+                keeping.used(where)
+                keeping.drop_unused(where, lambda name: len(name) == _NAME)
         except Failed as exc:
             raise self._failure(address, exc) from exc
         except OSError as exc:
@@ -107,7 +111,7 @@ class Repositories:
                 f"`{fetch.shown(address.remote)}` can't be checked out: `{exc.filename}`: {exc.strerror}"
             ) from exc
         name = key(address, resolved, keep_git_dir=keep_git_dir, commit_time=commit_time)
-        return Checkout(_within(folder, address), name, resolved.commit)
+        return Checkout(_within(f"{folder}/files", address), name, resolved.commit)
 
     # -- the remote -------------------------------------------------------------------------------------------
 
@@ -177,43 +181,43 @@ class Repositories:
         self, address: gitaddress.Address, resolved: Resolved, where: str, folder: str, *, keep: bool, timed: bool
     ) -> None:
         bare, stage = f"{where}/repository", f"{where}/stage"
+        files = f"{stage}/files"
         self._fetch(address, resolved, bare)
         tree.remove(stage)
-        os.mkdir(stage, 0o700)
         try:
+            os.makedirs(files, mode=0o755)
             commit = self._git(address, "--git-dir", bare, "rev-parse", f"{resolved.object}^{{commit}}").strip()
             modules = address.submodules and self._has(address, bare, f"{commit}:.gitmodules")
             if keep or modules:
-                self._clone(address, resolved, bare, stage, submodules=modules)
+                self._clone(address, resolved, bare, files, submodules=modules)
             else:
-                self._work_tree(address, bare, stage, commit)
+                self._work_tree(address, bare, files, commit)
             if not keep:
-                _forget_git(stage)
+                _forget_git(files)
             if timed:
                 moment = int(self._git(address, "--git-dir", bare, "log", "-1", "--format=%ct", commit))
-                _set_times(stage, moment)
-            os.chmod(stage, 0o755)
+                _set_times(files, moment)
             os.rename(stage, folder)
         except BaseException:
             tree.remove(stage)
             raise
 
-    def _work_tree(self, address: gitaddress.Address, bare: str, stage: str, commit: str) -> None:
-        index = f"{stage}.index"
+    def _work_tree(self, address: gitaddress.Address, bare: str, files: str, commit: str) -> None:
+        index = f"{files}.index"
         tree.remove(index)
         try:
-            words = ["--git-dir", bare, "--work-tree", stage, "read-tree", "-u", "--reset", commit]
-            self._git(address, *words, cwd=stage, index=index)
+            words = ["--git-dir", bare, "--work-tree", files, "read-tree", "-u", "--reset", commit]
+            self._git(address, *words, cwd=files, index=index)
         finally:
             tree.remove(index)
 
     def _clone(
-        self, address: gitaddress.Address, resolved: Resolved, bare: str, stage: str, *, submodules: bool
+        self, address: gitaddress.Address, resolved: Resolved, bare: str, files: str, *, submodules: bool
     ) -> None:
         kind = ["--object-format=sha256"] if len(resolved.object) == 64 else []
         name = resolved.ref if resolved.ref.startswith("refs/") else "refs/devenv/commit"
         self._git(address, "--git-dir", bare, "update-ref", "refs/devenv/wanted", resolved.object)
-        self._git(address, "init", "--quiet", "--template=", *kind, cwd=stage)
+        self._git(address, "init", "--quiet", "--template=", *kind, cwd=files)
         # By the protocol and not by linking files: a repository's own files may be made to name others of this machine.
         words = [
             "fetch",
@@ -225,15 +229,15 @@ class Repositories:
             f"file://{bare}",
             f"refs/devenv/wanted:{name}",
         ]
-        self._git(address, *words, cwd=stage)
-        self._git(address, "checkout", "--quiet", "--detach", name, cwd=stage)
-        self._git(address, "remote", "add", "origin", address.remote, cwd=stage)
+        self._git(address, *words, cwd=files)
+        self._git(address, "checkout", "--quiet", "--detach", name, cwd=files)
+        self._git(address, "remote", "add", "origin", address.remote, cwd=files)
         if submodules:
             words = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]
-            self._git(address, *words, cwd=stage)
-        self._git(address, "remote", "set-url", "origin", fetch.shown(address.remote), cwd=stage)
-        self._git(address, "reflog", "expire", "--all", "--expire=now", cwd=stage)
-        tree.remove(f"{stage}/.git/FETCH_HEAD")
+            self._git(address, *words, cwd=files)
+        self._git(address, "remote", "set-url", "origin", fetch.shown(address.remote), cwd=files)
+        self._git(address, "reflog", "expire", "--all", "--expire=now", cwd=files)
+        tree.remove(f"{files}/.git/FETCH_HEAD")
 
     # -- the program ------------------------------------------------------------------------------------------
 

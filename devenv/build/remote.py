@@ -64,10 +64,10 @@ def _git_address(text: str) -> gitaddress.Address | None:
 
 
 def _unpacked(fetched: fetch.Fetched) -> str:
-    folder = f"{fetched.folder}.tree"
+    folder = f"{fetched.folder}/.tree"
     if os.path.isdir(folder):
         return folder
-    stage = f"{fetched.folder}.stage.{os.urandom(6).hex()}"
+    stage = f"{fetched.folder}/.stage.{os.urandom(6).hex()}"
     try:
         os.mkdir(stage, 0o755)
         archives.context(source.File(fetched.path), stage, name=fetched.name)

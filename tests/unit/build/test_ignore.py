@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,44 @@ def test_says_which_pattern_decides() -> None:
         rules.patterns[2],
         rules.patterns[3],
     ]
+
+
+def plainly(patterns: list[str], paths: list[str]) -> list[str]:
+    """What is left of ``paths``, folders before what is in them: MatchesUsingParentResults, pattern by pattern."""
+    each = ignore.of(patterns, what="test")
+    states: dict[str, list[bool]] = {"": [False] * len(each)}
+    left = []
+    for path in paths:
+        above, state, matched = states[path.rpartition("/")[0]], [], False
+        for pattern, known in zip(each, above, strict=True):
+            match = known or (pattern.exception == matched and pattern.expression.fullmatch(path) is not None)
+            matched = (not pattern.exception) if match else matched
+            state.append(match)
+        states[path] = state
+        left += [] if matched else [path]
+    return left
+
+
+def test_grouping_and_pruning_change_nothing() -> None:
+    """Against the rules as they are written, for patterns and trees by chance."""
+    chance = random.Random(7)
+    names = ["a", "b", "ab", ".c"]
+    paths = [p for depth in range(1, 4) for p in map("/".join, itertools.product(names, repeat=depth))]
+    paths.sort()
+    pieces = ["a", "b", "a*", "*", "**", "?b", "[ab]", ".c"]
+    for _ in range(300):
+        patterns = [
+            chance.choice(["", "", "!"]) + "/".join(chance.choices(pieces, k=chance.randint(1, 3)))
+            for _ in range(chance.randint(1, 6))
+        ]
+        rules = matcher(*patterns)
+        states = {"": rules.root}
+        left, pruned = [], ["-"]
+        for path in paths:
+            if path.startswith(tuple(pruned)):
+                continue
+            matched, states[path] = rules.step(path, states[path.rpartition("/")[0]])
+            if matched and not rules.may_except(path):
+                pruned.append(f"{path}/")
+            left += [] if matched else [path]
+        assert left == plainly(patterns, paths), patterns
