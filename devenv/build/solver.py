@@ -29,7 +29,7 @@ from devenv.build import (
     sources,
     upkeep,
 )
-from devenv.build.dockerfile import instructions, parser
+from devenv.build.dockerfile import instructions, parser, rules
 from devenv.image import create, descriptor
 from devenv.image import store as image_store
 from devenv.util import paths
@@ -77,6 +77,7 @@ def solve(
 def _read(given: request.Request, found: bases.Bases, source: sources.Sources, machine: run.Machine) -> _Image:
     text, source.dockerfile = _dockerfile(given, source)
     dockerfile = parser.parse(text, file=source.dockerfile or "Dockerfile")
+    rules.refuse(dockerfile, dockerfile.warnings)
     wanted = [scope.wanted(each) for each in given.platforms] or [scope.own()]
     converted = [
         convert.Converter(
