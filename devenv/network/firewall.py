@@ -21,7 +21,7 @@ from devenv.network import types
 
 
 class Match(NamedTuple):
-    key: str  # iifname, oifname, saddr, daddr, dport, ct
+    key: str  # iifname, oifname, saddr, daddr, dport, ct, status, fib
     value: str
     negated: bool = False
 
@@ -33,6 +33,10 @@ class Match(NamedTuple):
         if self.key == "dport":
             protocol, _, port = self.value.partition(":")
             return f"{protocol} dport {sign}{port}"
+        if self.key == "status":
+            return f"ct status {sign}{self.value}"
+        if self.key == "fib":
+            return f"meta nfproto ipv4 fib daddr type {sign}{self.value}"
         if self.key == "ct":
             return f"ct state {sign}{self.value}"
         return f'{self.key} {sign}"{self.value}"'
@@ -70,6 +74,7 @@ class Table(NamedTuple):
         return "\n".join([*lines, "}"])
 
 
+PREROUTING = Chain("prerouting", "nat", "prerouting", -100)
 FORWARD = Chain("forward", "filter", "forward", 0)
 # Where destinations are translated: before anything else of that kind is asked, and after connections are tracked.
 OUTPUT = Chain("output", "nat", "output", -100)
@@ -81,11 +86,29 @@ def table_name(project_id: str) -> str:
     return "devenv_" + hashlib.sha256(project_id.encode()).hexdigest()[:8]
 
 
-def table(project_id: str, networks: Iterable[types.Network]) -> Table:
+def table(
+    project_id: str,
+    networks: Iterable[types.Network],
+    forwards: Iterable[types.Forward] = (),
+    ways_out: Iterable[str] = (),
+) -> Table:
+    """``forwards`` are led to containers from where they come in by ``ways_out``, interfaces of the machine."""
     rules: list[Rule] = []
+    led = sorted(forwards)
     for network in sorted(networks, key=lambda item: item.name):
-        rules += _internal(network) if network.internal else _open(network)
-    return Table(table_name(project_id), (FORWARD, POSTROUTING), tuple(rules))
+        led_here = any(forward.bridge == network.bridge for forward in led)
+        rules += _internal(network) if network.internal else _open(network, led=led_here)
+    rules += [_led(forward, interface) for forward in led for interface in sorted(ways_out)]
+    chains = (PREROUTING, FORWARD, POSTROUTING) if led else (FORWARD, POSTROUTING)
+    return Table(table_name(project_id), chains, tuple(rules))
+
+
+def _led(forward: types.Forward, interface: str) -> Rule:
+    where = Match("daddr", forward.host_ip) if forward.host_ip else Match("fib", "local")
+    port = Match("dport", f"{forward.protocol}:{forward.port}")
+    return Rule(
+        "prerouting", (Match("iifname", interface), where, port), f"dnat ip to {forward.address}:{forward.target}"
+    )
 
 
 def _internal(network: types.Network) -> list[Rule]:
@@ -97,12 +120,13 @@ def _internal(network: types.Network) -> list[Rule]:
     ]
 
 
-def _open(network: types.Network) -> list[Rule]:
+def _open(network: types.Network, *, led: bool) -> list[Rule]:
     incoming, outgoing = Match("iifname", network.bridge), Match("oifname", network.bridge)
     elsewhere = Match("oifname", network.bridge, negated=True)
     rules = [
         Rule("forward", (incoming, outgoing), "accept"),
         Rule("forward", (outgoing, ANSWERS), "accept"),
+        *([Rule("forward", (outgoing, Match("status", "dnat")), "accept")] if led else []),
         Rule("forward", (outgoing,), "drop"),
     ]
     for subnet in network.subnets:

@@ -43,6 +43,7 @@ class NetworkManager:
         self._holder: rootless.Holder | None = None
         self._preparing = threading.Lock()
         self._host_routes: Nets = []
+        self._forwards: tuple[types.Forward, ...] = ()
         self._rules: dict[str, firewall.Table] = {}  # by owner
         self._notes: dict[str, str] = {}
 
@@ -178,6 +179,25 @@ class NetworkManager:
     def leads_outside(self, names: Iterable[str]) -> bool:
         """Whether one of these networks does."""
         return any(not self._find(name).internal for name in names)
+
+    def forward(self, asked: Iterable[tuple[str, Sequence[types.EndpointSpec], types.Publication, int]]) -> None:
+        """Have the kernel lead these ports to containers: container, its networks, what is published and where.
+
+        A port is held by the port proxy all the same, which serves the machine itself and IPv6.
+        """
+        found: list[types.Forward] = []
+        for container_id, specs, one, port in asked:
+            for item in self.endpoints(container_id, specs):
+                network = self._find(item.network)
+                own = network.project_id == self._project_id and network.bridge
+                # What comes to the machine's own localhost is the port proxy's.
+                if own and item.gateway and ":" not in one.host_ip and one.host_ip != "127.0.0.1":
+                    host_ip = "" if one.host_ip == "0.0.0.0" else one.host_ip
+                    found.append(types.Forward(one.protocol, host_ip, port, item.ipv4, one.target, network.bridge))
+        if self._rootless or tuple(found) == self._forwards:
+            return
+        self._forwards = tuple(found)
+        self._call("the rules of published ports", self._assert_rules)
 
     def reaches_host(self) -> bool:
         """Whether containers can have an address of the host at all."""
@@ -399,7 +419,9 @@ class NetworkManager:
             # The namespace is the project's own, and so are the shared networks in it.
             every += store.load_project(self._paths, store.SHARED)
         networks = [item for item in every if bridge.index_of(item.bridge) is not None]
-        wanted = firewall.table(owner, networks)
+        bridges = {item.bridge for item in networks}
+        led = [forward for forward in self._forwards if forward.bridge in bridges]
+        wanted = firewall.table(owner, networks, led, bridge.ways_out(self._worker.ip) if led else ())
         try:
             self._worker.namespace  # noqa: B018 - the thread has to stand in the right namespace
             if not networks:

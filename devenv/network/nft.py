@@ -34,6 +34,11 @@ NFT_NAT_DNAT = 1
 OFFSETS = {("saddr", 4): 12, ("daddr", 4): 16, ("saddr", 6): 8, ("daddr", 6): 24}
 # Bit 1 + the state's number in enum ip_conntrack_info.
 STATES = {"established": 1 << 1, "related": 1 << 2}
+# enum ip_conntrack_status, and rtnetlink's types of routes.
+STATUSES = {"dnat": 1 << 5}
+ADDRESS_TYPES = {"local": 2}
+NFT_CT_STATE, NFT_CT_STATUS = 0, 2
+NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR = 3, 2
 PROTOCOLS = {"tcp": 6, "udp": 17}
 VERDICTS = {"drop": 0, "accept": 1}
 
@@ -77,9 +82,14 @@ def _match(match: firewall.Match) -> bytes:
     if match.key in ("iifname", "oifname"):
         key = NFT_META_IIFNAME if match.key == "iifname" else NFT_META_OIFNAME
         return _meta(key) + _compare(match.value.encode().ljust(16, b"\0"), negated=match.negated)
-    if match.key == "ct":
-        mask = sum(STATES[name] for name in match.value.split(","))
-        load = _expression("ct", _be32(1, NFT_REG_1), _be32(2, 0))
+    if match.key == "fib":
+        found = _expression("fib", _be32(1, NFT_REG_1), _be32(2, NFT_FIB_RESULT_ADDRTYPE), _be32(3, NFTA_FIB_F_DADDR))
+        ipv4 = _meta(NFT_META_NFPROTO) + _compare(bytes((NFPROTO_IPV4,)))
+        return ipv4 + found + _compare(struct.pack("=I", ADDRESS_TYPES[match.value]), negated=match.negated)
+    if match.key in ("ct", "status"):
+        bits, key = (STATES, NFT_CT_STATE) if match.key == "ct" else (STATUSES, NFT_CT_STATUS)
+        mask = sum(bits[name] for name in match.value.split(","))
+        load = _expression("ct", _be32(1, NFT_REG_1), _be32(2, key))
         return load + _mask(struct.pack("=I", mask)) + _compare(bytes(4), negated=not match.negated)
     if match.key == "dport":
         protocol, _, port = match.value.partition(":")

@@ -40,6 +40,7 @@ def expand(ports: Iterable[Mapping[str, Any]]) -> list[types.Publication]:
                     protocol=protocol,
                     name=str(port.get("name") or ""),
                     app_protocol=str(port.get("app_protocol") or ""),
+                    kernel=bool(port.get("x-kernel")),
                 )
             )
     return made

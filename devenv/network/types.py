@@ -113,6 +113,7 @@ class Publication(NamedTuple):
     protocol: str  # tcp, udp
     name: str = ""
     app_protocol: str = ""
+    kernel: bool = False  # carried by the kernel for who comes from outside, who is seen then
 
 
 class Backend(NamedTuple):
@@ -122,6 +123,17 @@ class Backend(NamedTuple):
     pid: int
     start_time: int
     addresses: tuple[str, ...]
+
+
+class Forward(NamedTuple):
+    """A published port that the kernel leads to a container."""
+
+    protocol: str
+    host_ip: str  # empty for every address of the machine
+    port: int
+    address: str  # the container's, in the network that its default route leads through
+    target: int
+    bridge: str
 
 
 class Published(NamedTuple):

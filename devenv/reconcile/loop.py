@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from devenv import errors, events
 from devenv.health import probe, prober
 from devenv.image import store as image_store
-from devenv.network import names
+from devenv.network import names, types
 from devenv.reconcile import (
     containers,
+    convert_network,
     desired,
     executor,
     journal,
@@ -90,7 +91,7 @@ class Loop:
         self._publish = publish
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="mechanism")
         self._ports = publishing.Publishing(
-            where.project_run(project.id), run=self.run, keep=self.keep, picture=self._picture
+            where.project_run(project.id), run=self.run, keep=self.keep, picture=self._picture, forward=self._forward
         )
         self._names = asyncio.Event()
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -558,6 +559,14 @@ class Loop:
                     f"`{container.record.name}` can't be given a name server: {problem.strerror}",
                     hint="see `ports.log` in the project's folder of `devenv ls`",
                 )
+
+    def _forward(self, published: list[types.Published]) -> None:
+        found = [(container, item) for item in published if (container := self.live.get(item.container_id))]
+        self.containers.networks.forward(
+            (container.id, convert_network.endpoint_specs(container.record.networks), item.publication, item.port)
+            for container, item in found
+            if container.record.networks
+        )
 
     def _picture(self) -> names.Picture:
         cards: list[names.Card] = []

@@ -21,6 +21,7 @@ from devenv.util import identity, paths
 
 Run = Callable[..., Awaitable[Any]]
 Keep = Callable[[Awaitable[Any]], None]
+Forward = Callable[[list[types.Published]], None]
 
 # One that dies soon after its start would die again: it is not started as fast as the machine can.
 _STEADY_SECONDS = 10.0
@@ -44,16 +45,19 @@ def with_holder(error: errors.PortTaken, where: paths.Paths) -> errors.PortTaken
 class Publishing:
     """``run`` takes a blocking call to a thread, ``keep`` a task of which nobody waits for the end.
 
-    ``picture`` looks at who is called what just now.
+    ``picture`` looks at who is called what just now; ``forward`` has the kernel carry ports that want it.
     """
 
-    def __init__(self, project_run: str, *, run: Run, keep: Keep, picture: Callable[[], names.Picture]) -> None:
+    def __init__(
+        self, project_run: str, *, run: Run, keep: Keep, picture: Callable[[], names.Picture], forward: Forward
+    ) -> None:
         self._proxy = portproxy_client.PortProxy(project_run)
         self._run = run
         self._keep = keep
         self._wanted: dict[str, list[portproxy_client.Wanted]] = {}  # by container
         self._applying = asyncio.Lock()
         self._picture = picture
+        self._forward = forward
         self._naming = asyncio.Lock()
         self._asked = self._told = 0
         self._guard: socket.socket | None = None
@@ -88,6 +92,7 @@ class Publishing:
         async with self._applying:
             wanted = [item for items in self._wanted.values() for item in items]
             applied: portproxy_client.Applied = await self._run(self._proxy.apply, wanted)
+            await self._run(self._forward, [item for item in applied.published if item.publication.kernel])
         if wanted:
             await self._watch()
         return applied

@@ -241,6 +241,7 @@ PORTS = Items(
                 "published": INTEGER,
                 "protocol": STRING,
                 "app_protocol": STRING,
+                "x-kernel": BOOLEAN,
             }
         ),
     ),

@@ -139,6 +139,7 @@ PORT = Table(
     {
         **dict.fromkeys(_each("name mode host_ip published protocol app_protocol"), _text),
         "target": canonical.port,
+        "x-kernel": _flag,
     }
 )
 MOUNT = Table(

@@ -262,6 +262,9 @@ class Operations:
                 send({"event": event.to_json()})
 
     def _unreachable(self, name: str, service: convert.Service) -> list[str]:
+        rootless = not self._loop.containers.networks.reaches_host()
+        if rootless and any(port.get("x-kernel") for port in service.get("ports") or []):
+            return [f"service `{name}`: `x-kernel` needs root; the port proxy carries its ports"]
         wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
         if not wanted or self._loop.containers.networks.reaches_host():
             return []

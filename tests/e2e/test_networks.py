@@ -7,10 +7,12 @@ import pathlib
 import re
 import shutil
 import socket
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support import projects, runner
+from tests.support import engine, netlab, projects, runner
 from tests.support.polling import eventually
 
 pytestmark = pytest.mark.root
@@ -407,3 +409,63 @@ def test_a_low_port_is_replaced_for_a_user_who_may_not_have_it(devenv_as: runner
     port = int(devenv("port", "web", "80", cwd=own, env={"DEVENV_PORTS": "auto"}).stdout.rpartition(":")[2])
     assert port >= 20000
     assert answer(port) == "web"
+
+
+# -- by the kernel ----------------------------------------------------------------------------------------------------
+
+WHO = """
+    import socket
+
+    server = socket.create_server(("", 80))
+    while True:
+        client, who = server.accept()
+        with client:
+            client.sendall(who[0].encode())
+"""
+
+
+@pytest.fixture
+def neighbour() -> Iterator[netlab.Container]:
+    """A machine beside this one, at 203.0.113.2, by way of which there is a default route."""
+    box = netlab.Container(1)
+    for command in (
+        f"link add near type veth peer name far netns {box.pid}",
+        "addr add 203.0.113.1/24 dev near",
+        "link set near up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    box.shell("ip link set lo up; ip addr add 203.0.113.2/24 dev far; ip link set far up")
+    subprocess.run("ip route add default via 203.0.113.2 metric 500".split(), check=True)
+    yield box
+    subprocess.run("ip link del near".split(), check=True)
+    box.end()
+
+
+def test_the_kernel_carries_a_port_so_that_clients_are_seen(
+    devenv: runner.Devenv, project: projects.Project, neighbour: netlab.Container
+) -> None:
+    files = serving("web ports: [{target: 80, published: 18180, x-kernel: true}]")
+    project.write({**files, "serve.py": WHO})
+    devenv("up", "-d", "--wait")
+    seen = lambda: neighbour.run(lambda: answer(18180, "203.0.113.1"))  # noqa: E731
+    assert seen() == "203.0.113.2"
+    own = devenv.inside("web", "hostname -I").strip()
+    # From this machine it is the proxy's, as ever.
+    assert answer(18180) == own
+    # It is carried again after a restart, and after the supervisor came back.
+    devenv("restart", "web")
+    devenv("up", "-d", "--wait")
+    assert seen() == "203.0.113.2"
+    engine.kill(engine.find(devenv, "supervisor"))
+    devenv("up", "-d", "--wait")
+    assert seen() == "203.0.113.2"
+    devenv("down")
+    with pytest.raises(OSError, match=r"refused|unreachable"):
+        seen()
+
+
+@pytest.mark.parametrize("anyone", ["dvplain"], indirect=True)
+def test_without_root_the_proxy_carries_it(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(serving("web ports: [{target: 80, published: 18181, x-kernel: true}]"))
+    assert "`x-kernel` needs root" in anyone("up", "-d", "--wait").stderr
+    assert answer(18181) == "web"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devenv import errors
-from devenv.network import bridge, drivers, manager, types
+from devenv.network import bridge, drivers, manager, portproxy_client, types
 from devenv.util import paths
 from tests.support import netlab
 
@@ -335,3 +335,66 @@ def test_bridge_name_and_mtu_are_the_specs(project: Project, container: Make) ->
     join(shop, one)
     assert network.bridge == "shop0"
     assert "mtu 1400" in one.shell("ip link show eth0")
+
+
+def seen_by(box: netlab.Container, listener: socket.socket, client: Callable[[], socket.socket]) -> str:
+    """The address that the server in the container sees when ``client`` connects."""
+    with client():
+        listener.settimeout(5)
+        connection, peer = listener.accept()
+        connection.close()
+    assert box.process.poll() is None
+    return str(peer[0])
+
+
+def test_a_port_that_the_kernel_carries_shows_who_comes(project: Project, container: Make, where: paths.Paths) -> None:
+    outside = Outside(container())
+    shop = project("shop")
+    network = shop.ensure(default())
+    one = container()
+    (first,) = join(shop, one)
+    proxy = portproxy_client.PortProxy(where.project_run("shop-00000000"))
+    publication = types.Publication(80, 18200, 18200, "", "tcp", kernel=True)
+    wish = types.EndpointSpec(network=network.name)
+
+    def from_outside() -> socket.socket:
+        return outside.box.run(lambda: socket.create_connection(("198.51.100.1", 18200), timeout=5))
+
+    def from_here() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", 18200), timeout=5)
+
+    with one.run(lambda: socket.create_server(("0.0.0.0", 80))) as listener:
+        proxy.apply([portproxy_client.Wanted(publication, one.backend(first.ipv4))])
+        assert seen_by(one, listener, from_outside) == first.ipv4
+        shop.forward([(one.id, [wish], publication, 18200)])
+        assert seen_by(one, listener, from_outside) == "198.51.100.2"
+        # The machine itself goes by the proxy, as ever; and nobody comes by another port.
+        assert seen_by(one, listener, from_here) == first.ipv4
+        outside.box.shell(f"ip route add {first.ipv4} via 198.51.100.1")
+        assert not outside.box.run(lambda: netlab.reaches(first.ipv4, 80, patience=1))
+        assert one.run(lambda: netlab.reaches("198.51.100.2"))
+        shop.forward([])
+        assert seen_by(one, listener, from_outside) == first.ipv4
+    proxy.shutdown()
+
+
+def test_datagrams_that_the_kernel_carries(project: Project, container: Make) -> None:
+    outside = Outside(container())
+    shop = project("shop")
+    network = shop.ensure(default())
+    one = container()
+    join(shop, one)
+    publication = types.Publication(53, 18201, 18201, "198.51.100.1", "udp", kernel=True)
+    shop.forward([(one.id, [types.EndpointSpec(network=network.name)], publication, 18201)])
+    server = one.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    client = outside.box.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with server, client:
+        server.bind(("0.0.0.0", 53))
+        client.connect(("198.51.100.1", 18201))
+        client.settimeout(5)
+        server.settimeout(5)
+        client.send(b"hello")
+        data, who = server.recvfrom(100)
+        assert (data, who[0]) == (b"hello", "198.51.100.2")
+        server.sendto(b"there", who)
+        assert client.recv(100) == b"there"

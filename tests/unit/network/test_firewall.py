@@ -50,3 +50,19 @@ def test_the_order_of_networks_does_not_matter_and_the_name_is_the_projects() ->
     one, other = network("a", "10.0.0.0/24"), network("b", "10.1.0.0/24")
     assert firewall.table("shop", [one, other]) == firewall.table("shop", [other, one])
     assert firewall.table("shop", [one]).name != firewall.table("blog", [one]).name
+
+
+def test_ports_that_the_kernel_carries_are_led_from_outside_alone() -> None:
+    forwards = [
+        types.Forward("tcp", "", 8080, "10.0.0.2", 80, "dv-a"),
+        types.Forward("udp", "192.0.2.1", 53, "10.0.0.3", 5353, "dv-a"),
+    ]
+    table = firewall.table("shop", [network("a", "10.0.0.0/24"), network("b", "10.1.0.0/24")], forwards, ["eth0"])
+    assert [rule.text() for rule in table.rules if rule.chain == "prerouting"] == [
+        'iifname "eth0" meta nfproto ipv4 fib daddr type local tcp dport 8080 dnat ip to 10.0.0.2:80',
+        'iifname "eth0" ip daddr 192.0.2.1 udp dport 53 dnat ip to 10.0.0.3:5353',
+    ]
+    assert [rule.text() for rule in table.rules if "dnat" in rule.text() and rule.chain == "forward"] == [
+        'oifname "dv-a" ct status dnat accept'
+    ]
+    assert "prerouting" not in firewall.table("shop", [network("a", "10.0.0.0/24")]).text()
