@@ -39,6 +39,14 @@ def forwarded(agent: request.Agent, path: str, *, environ: Mapping[str, str]) ->
             thread.join()
 
 
+@contextlib.contextmanager
+def reached(agent: request.Agent, path: str, *, environ: Mapping[str, str]) -> Iterator[str]:
+    """The agent's own socket, for a program of ours; one that has to be made listens at ``path``. Raises
+    ``BuildError``."""
+    with contextlib.ExitStack() as held:
+        yield _socket_of(agent, environ) or held.enter_context(_made(agent, path, environ))
+
+
 def _socket_of(agent: request.Agent, environ: Mapping[str, str]) -> str:
     """Of an agent that runs; "" if there are keys to make one of."""
     if not agent.paths:

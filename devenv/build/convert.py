@@ -365,14 +365,17 @@ class Reading:
     def _transfer(self, at: instructions.Transfer) -> None:
         named = at.source if isinstance(at, instructions.Copy) else ""
         origin = self._converter.source(self._stage, self._expand(named, at), at) if named else None
-        made = copying.read(
-            at,
-            lambda word: self._expand(word, at),
-            self._scope.visible,
-            origin or self._converter.own_context(),
-            folder=self._draft.folder,
-            remote=self._converter.remote,
-        )
+        try:
+            made = copying.read(
+                at,
+                lambda word: self._expand(word, at),
+                self._scope.visible,
+                origin or self._converter.own_context(),
+                folder=self._draft.folder,
+                remote=self._converter.remote,
+            )
+        except errors.BuildError as exc:
+            raise exc if exc.line is not None else wrong(at, exc.message, hint=exc.hint) from exc
         others = (made.origin.vertex,) if made.origin.vertex else ()
         vertex = self._vertex(at, made, others=others, alone=at.link)
         text = history.transfer(

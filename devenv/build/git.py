@@ -311,6 +311,8 @@ class Repositories:
         said = str(exc).replace(address.remote, fetch.shown(address.remote))
         lines = [line for line in said.splitlines() if line.strip()] or [""]
         told = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
+        if told == "fatal: Could not read from remote repository.":
+            told = lines[0]  # what ssh said
         hint = None
         if re.search(r"terminal prompts disabled|Authentication failed|could not read Username", str(exc)):
             hint = "give a token: --secret id=GIT_AUTH_TOKEN,env=GIT_AUTH_TOKEN"

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 
-from devenv.build import context, copying, fetch, git, ignore, memory, remote, request, secrets
+from devenv.build import agents, context, copying, fetch, git, ignore, memory, remote, request, secrets
 from devenv.util import paths, tree
 
 
@@ -37,10 +37,18 @@ class Sources:
 
                 fetcher = fetch.Fetcher(self._where.data, environ, secret=secret)
                 self._held.callback(fetcher.close)
-                agent = environ.get("SSH_AUTH_SOCK", "")
-                repositories = git.Repositories(self._where.data, environ, secret=secret, agent=agent)
+                repositories = git.Repositories(self._where.data, environ, secret=secret, agent=self._agent())
                 self._fetching = copying.Fetching(fetcher, repositories)
             return self._fetching
+
+    def _agent(self) -> str:
+        """Where git's ssh finds keys: at the request's own agent, else at that of who asks."""
+        environ = self._given.environ
+        given = next((each for each in self._given.ssh if each.id == "default"), None)
+        if given is None:
+            return environ.get("SSH_AUTH_SOCK", "")
+        path = f"{self._where.run}/git-agent.{os.urandom(6).hex()}"
+        return self._held.enter_context(agents.reached(given, path, environ=environ))
 
     def place(self) -> remote.Context:
         """Where the request's own context is on this machine; fetched, if it is not there yet."""
