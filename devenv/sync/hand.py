@@ -6,7 +6,8 @@ is followed: a link in the way of a folder is replaced by the folder. The target
 image; where it really is, is found out when the hand begins, before the container's own processes do where the
 container has just been made, and no link on that way is followed later.
 
-A file is written beside its place and renamed into it, so nobody ever reads half of one.
+A file is written beside its place and renamed into it, so nobody ever reads half of one. A new folder is filled before
+it gets its name, which costs one rename for all that is in it.
 """
 
 from __future__ import annotations
@@ -84,16 +85,16 @@ class Hand:
         self._targets = {target: self._real(target) for target in targets}
 
     def apply(self, target: str, entries: Sequence[wire.Entry], files: Sequence[int]) -> dict[str, Any]:
-        """Indexes of entries: what was changed, what is needed of those that were asked for, and what failed."""
+        """Indexes of entries: what was changed, and what failed."""
         batch = _Batch(self, entries, files)
         try:
             batch.top = self._open_target(target)
         except OSError as exc:
             why = _reason(exc)
-            return {"failed": [[index, exc.errno, why] for index in range(len(entries))], "changed": [], "needed": []}
+            return {"failed": [[index, exc.errno, why] for index in range(len(entries))], "changed": []}
         with contextlib.closing(batch):
             batch.run()
-        return {"changed": batch.changed, "needed": batch.needed, "failed": batch.failed}
+        return {"changed": batch.changed, "failed": batch.failed}
 
     def name(self) -> str:
         self._number += 1
@@ -183,6 +184,13 @@ class _Wanted(NamedTuple):
         return same and stat.S_IMODE(status.st_mode) == self.mode
 
 
+class _Staged(NamedTuple):
+    parent: int
+    temporary: str
+    name: str
+    number: int  # of the entry that asked for it
+
+
 class _Batch:
     """One message's entries, done in order."""
 
@@ -191,9 +199,10 @@ class _Batch:
         self._entries = entries
         self._files = iter(files)
         self.top = -1
+        self._index = 0
         self._folders: dict[str, int] = {}
+        self._staged: dict[str, _Staged] = {}  # new folders by path, without their names so far
         self.changed: list[int] = []
-        self.needed: list[int] = []
         self.failed: list[list[Any]] = []
 
     def close(self) -> None:
@@ -210,16 +219,14 @@ class _Batch:
         for index, (kind, path, *more) in enumerate(self._entries):
             content = next(self._files) if kind == wire.FILE else -1
             try:
-                if kind == wire.ASK:
-                    if self._asked(path, _Wanted(*more)):
-                        self.needed.append(index)
-                elif kind == wire.FILE:
-                    if self._file(path, content, _Wanted(*more)):
-                        self.changed.append(index)
-                elif kinds[kind](path, *more):
+                self._index = index
+                done = self._file(path, content, _Wanted(*more)) if kind == wire.FILE else kinds[kind](path, *more)
+                if done:
                     self.changed.append(index)
             except OSError as exc:
                 self.failed.append([index, exc.errno, _reason(exc)])
+        for path in list(self._staged):
+            self._name(path)
 
     # -- where --------------------------------------------------------------------------------------------------
 
@@ -248,6 +255,8 @@ class _Batch:
 
     def _forget(self, path: str) -> None:
         """What was opened at or beneath it is something else now."""
+        for folder in [each for each in self._staged if each == path or each.startswith(f"{path}/")]:
+            self._name(folder)
         for folder in [each for each in self._folders if each == path or each.startswith(f"{path}/")]:
             os.close(self._folders.pop(folder))
 
@@ -256,9 +265,35 @@ class _Batch:
     def _folder(self, path: str, mode: int) -> bool:
         parent, name = self._parent(path, make=True)
         status = _lstat(parent, name)
+        if status is None and path not in self._staged:
+            self._stage(path, parent, name, mode)
+            return True
         if status is not None and not stat.S_ISDIR(status.st_mode):
             self._forget(path)
         return self._folder_at(parent, name, mode)
+
+    def _stage(self, path: str, parent: int, name: str, mode: int) -> None:
+        if self._is_staged(path):
+            self._hand.make_folder(parent, name, mode)
+        else:
+            temporary = self._hand.name()
+            self._hand.make_folder(parent, temporary, mode)
+            self._staged[path] = _Staged(parent, temporary, name, self._index)
+            name = temporary
+        self._folders[path] = os.open(name, _FOLDER, dir_fd=parent)
+
+    def _is_staged(self, path: str) -> bool:
+        """Whether it lies in a folder that nobody can find yet."""
+        return bool(self._staged) and any(path.startswith(f"{folder}/") for folder in self._staged)
+
+    def _name(self, path: str) -> None:
+        staged = self._staged.pop(path)
+        try:
+            os.rename(staged.temporary, staged.name, src_dir_fd=staged.parent, dst_dir_fd=staged.parent)
+        except OSError as exc:
+            # Something has come into its place meanwhile: the next look finds out what is missing there.
+            self.failed.append([staged.number, exc.errno, _reason(exc)])
+            tree.remove_at(staged.parent, staged.temporary)
 
     def _folder_at(self, parent: int, name: str, mode: int) -> bool:
         status = _lstat(parent, name)
@@ -268,13 +303,6 @@ class _Batch:
             os.unlink(name, dir_fd=parent)
         self._hand.make_folder(parent, name, mode)
         return True
-
-    def _asked(self, path: str, wanted: _Wanted) -> bool:
-        try:
-            parent, name = self._parent(path, make=False)
-        except OSError:
-            return True
-        return not wanted.is_there(_lstat(parent, name))
 
     def _file(self, path: str, content: int, wanted: _Wanted) -> bool:
         parent, name = self._parent(path, make=True)
@@ -290,23 +318,25 @@ class _Batch:
         elif status is not None and stat.S_ISDIR(status.st_mode):
             self._forget(path)
             tree.remove_at(parent, name)
-        self._write(parent, name, content, wanted)
+        self._write(parent, name, content, wanted, seen=not self._is_staged(path))
         return True
 
-    def _write(self, parent: int, name: str, content: int, wanted: _Wanted) -> None:
-        temporary = self._hand.name()
-        made = os.open(temporary, _WRITE, 0o600, dir_fd=parent)
+    def _write(self, parent: int, name: str, content: int, wanted: _Wanted, *, seen: bool) -> None:
+        """``seen``: somebody may read it while it is written."""
+        temporary = self._hand.name() if seen else name
+        made = os.open(temporary, _WRITE, wanted.mode, dir_fd=parent)
         try:
             try:
-                os.lseek(content, 0, os.SEEK_SET)
-                while os.sendfile(made, content, None, _CHUNK):
-                    pass
+                # No more than was there when it was described: what is added meanwhile comes with the next look.
+                left = wanted.size
+                while left > 0 and (done := os.sendfile(made, content, None, left)):
+                    left -= done
                 self._hand.own(made)
-                os.fchmod(made, wanted.mode)
                 os.utime(made, ns=(wanted.mtime, wanted.mtime))
             finally:
                 os.close(made)
-            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            if seen:
+                os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)

@@ -25,8 +25,6 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 # A file that was changed this short a time ago may be changed again within one tick of its filesystem's clock.
 FRESH_SECONDS = 2.0
-# Up to so many files are sent without asking which of them are needed.
-_FEW = 64
 _LEAVING = 5.0  # seconds a hand may take to finish what it is doing
 
 
@@ -99,24 +97,14 @@ class Hand:
             for item in items:
                 groups.setdefault(item.target, []).append(item)
             for target, group in groups.items():
-                self._apply(target, group, result)
+                self._exchange(target, group, result)
             return result
 
-    def _apply(self, target: str, items: Sequence[Item], result: Result) -> None:
-        if len(items) > _FEW:
-            items = [item for item, _ in self._exchange(target, items, result, ask=True)]
-        for _ in self._exchange(target, items, result, ask=False):
-            pass
-
-    def _exchange(
-        self, target: str, items: Sequence[Item], result: Result, *, ask: bool
-    ) -> Iterator[tuple[Item, wire.Entry]]:
-        """Yields what is needed of what was asked for."""
-        under_way: list[list[tuple[Item, wire.Entry]]] = []
-        needed: list[tuple[Item, wire.Entry]] = []
+    def _exchange(self, target: str, items: Sequence[Item], result: Result) -> None:
+        under_way: list[list[Item]] = []
         try:
-            for chunk, files in _chunks(items, ask=ask):
-                message = wire.encode({"target": target, "entries": [entry for _, entry in chunk]})
+            for chunk, entries, files in _chunks(items):
+                message = wire.encode({"target": target, "entries": entries})
                 try:
                     wire.send(self._wire, message, files)
                 finally:
@@ -124,18 +112,16 @@ class Hand:
                         os.close(descriptor)
                 under_way.append(chunk)
                 if len(under_way) >= wire.AHEAD:
-                    needed += self._answered(under_way.pop(0), result)
+                    self._answered(under_way.pop(0), result)
             while under_way:
-                needed += self._answered(under_way.pop(0), result)
+                self._answered(under_way.pop(0), result)
         except OSError as exc:
             raise self._died() from exc
-        yield from needed
 
-    def _answered(self, chunk: list[tuple[Item, wire.Entry]], result: Result) -> list[tuple[Item, wire.Entry]]:
+    def _answered(self, chunk: list[Item], result: Result) -> None:
         answer = self._hear()
-        result.changed.extend(chunk[index][0] for index in answer["changed"])
-        result.failed.extend(Failure(chunk[index][0], number, why) for index, number, why in answer["failed"])
-        return [chunk[index] for index in answer["needed"]]
+        result.changed.extend(chunk[index] for index in answer["changed"])
+        result.failed.extend(Failure(chunk[index], number, why) for index, number, why in answer["failed"])
 
     def _hear(self) -> Any:
         message = wire.receive(self._wire)
@@ -147,28 +133,30 @@ class Hand:
         return errors.SyncError(f"what carries files into `{self._name}` has ended in the middle of it")
 
 
-def _chunks(items: Sequence[Item], *, ask: bool) -> Iterator[tuple[list[tuple[Item, wire.Entry]], list[int]]]:
-    chunk: list[tuple[Item, wire.Entry]] = []
+def _chunks(items: Sequence[Item]) -> Iterator[tuple[list[Item], list[wire.Entry], list[int]]]:
+    chunk: list[Item] = []
+    entries: list[wire.Entry] = []
     files: list[int] = []
     length = 0
     for item in items:
-        described = _describe(item, ask=ask)
+        described = _describe(item)
         if described is None:
             continue
         entry, descriptor = described
         if descriptor >= 0:
             files.append(descriptor)
-        chunk.append((item, entry))
+        chunk.append(item)
+        entries.append(entry)
         # JSON writes a character of a path with up to twelve.
         length += 12 * len(item.path) + 12 * len(item.inside) + 100
         if length > wire.LONGEST or len(files) >= wire.FILES:
-            yield chunk, files
-            chunk, files, length = [], [], 0
+            yield chunk, entries, files
+            chunk, entries, files, length = [], [], [], 0
     if chunk:
-        yield chunk, files
+        yield chunk, entries, files
 
 
-def _describe(item: Item, *, ask: bool) -> tuple[wire.Entry, int] | None:
+def _describe(item: Item) -> tuple[wire.Entry, int] | None:
     """What is there now, with its content; None for what can't be carried over, such as a socket."""
     try:
         status = os.lstat(item.source)
@@ -178,8 +166,6 @@ def _describe(item: Item, *, ask: bool) -> tuple[wire.Entry, int] | None:
             return [wire.LINK, item.path, os.readlink(item.source)], -1
         if not stat.S_ISREG(status.st_mode):
             return None
-        if ask:
-            return _file(wire.ASK, item, status), -1
         descriptor = os.open(item.source, _READ)
     except (FileNotFoundError, NotADirectoryError):
         return [wire.GONE, item.path, item.inside], -1
@@ -187,9 +173,6 @@ def _describe(item: Item, *, ask: bool) -> tuple[wire.Entry, int] | None:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         return None
-    return _file(wire.FILE, item, status), descriptor
-
-
-def _file(kind: str, item: Item, status: os.stat_result) -> wire.Entry:
     fresh = abs(time.time() - status.st_mtime) < FRESH_SECONDS
-    return [kind, item.path, status.st_mode & 0o777, status.st_size, status.st_mtime_ns, fresh, item.inside]
+    mode, size = status.st_mode & 0o777, status.st_size
+    return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside], descriptor

@@ -2,14 +2,13 @@
 
     supervisor                                   hand
        | {"target": …, "entries": […]} + files ----> |   at most AHEAD of them without an answer
-       | <- {"changed": […], "needed": […], … } -----+   one for each, in order
+       | <- {"changed": […], "failed": […] } --------+   one for each, in order
        | end of file -----------------------------> |   it goes
 
 An entry says what is to be at a path beneath the target, as a list that begins with its kind:
 
     FOLDER  path mode
     FILE    path mode size mtime fresh inside    with a descriptor of its content, in the same order
-    ASK     path mode size mtime fresh inside    as FILE, without one: is it needed?
     LINK    path where-it-leads
     GONE    path inside
 
@@ -25,7 +24,7 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-FOLDER, FILE, ASK, LINK, GONE = "d", "f", "?", "l", "x"
+FOLDER, FILE, LINK, GONE = "d", "f", "l", "x"
 
 AHEAD = 4
 # Descriptors in a message: SCM_MAX_FD of the kernel is 253.
