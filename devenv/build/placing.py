@@ -30,9 +30,19 @@ def above(path: str) -> str:
 
 def make(root: int, path: str, *, mode: int, owner: owners.Owner | None) -> list[str]:
     """The folder at a canonical path with all above it; what was missing. Raises ``BuildError`` and ``OSError``."""
+    missing: list[str] = []
+    here = path
+    while not _is_there(root, here):
+        missing.append(here)
+        here = here.rpartition("/")[0]
+    for each in reversed(missing):
+        _make_one(root, each, mode=mode, owner=owner)
+    return missing[::-1]
+
+
+def _is_there(root: int, path: str) -> bool:
     try:
         os.close(inside.folder(root, path))
-        return []
     except NotADirectoryError as exc:
         raise errors.BuildError(
             f"`/{_obstacle(root, path)}` in the image is no folder", hint="nothing can be put into it: remove it first"
@@ -40,8 +50,12 @@ def make(root: int, path: str, *, mode: int, owner: owners.Owner | None) -> list
     except FileNotFoundError:
         if not path:
             raise
+        return False
+    return True
+
+
+def _make_one(root: int, path: str, *, mode: int, owner: owners.Owner | None) -> None:
     parent, _, name = path.rpartition("/")
-    made = make(root, parent, mode=mode, owner=owner)
     opened = inside.folder(root, parent)
     try:
         os.mkdir(name, 0o700, dir_fd=opened)
@@ -54,7 +68,6 @@ def make(root: int, path: str, *, mode: int, owner: owners.Owner | None) -> list
         os.fchmod(folder, mode)
     finally:
         os.close(folder)
-    return [*made, path]
 
 
 def own(place: int, owner: owners.Owner, *, name: str | None = None) -> bool:

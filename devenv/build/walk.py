@@ -6,11 +6,14 @@ may be wanted. One that is itself left out, but has something in it that isn't, 
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 from typing import NamedTuple
 
 from devenv.build import context, globs, ignore, inside
+
+DEPTH = 400  # of folders in each other: a path may have 4096 bytes, and the walk is recursive
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _by_name = operator.attrgetter("name")
@@ -92,6 +95,8 @@ class _Walker:
                 self._enter(folder, name, entry, inner)
 
     def _enter(self, folder: int, name: str, entry: Entry, states: _States) -> None:
+        if entry.path.count("/") > DEPTH:
+            raise OSError(errno.ENAMETOOLONG, "folders are nested too deeply", f"{entry.path[:60]}…")
         try:
             child = os.open(name, _FOLDER, dir_fd=folder)
         except OSError as exc:

@@ -18,6 +18,7 @@ import pytest
 from devenv import errors
 from devenv.build import archives, context, selection, transfer
 from devenv.image import source
+from devenv.util import tree
 
 pytestmark = pytest.mark.root
 
@@ -184,6 +185,15 @@ def test_links_lead_nowhere_but_within(place: Path, link: str) -> None:
     assert not Path("/planted").exists()
     assert len(list((place / "image").rglob("planted"))) == 2
     assert len(list((place / "image").rglob("again"))) == 1
+
+
+def test_a_path_as_deep_as_paths_can_be(place: Path) -> None:
+    pack(place / "context" / "deep.tar", member("d/" * 1500 + "file", data=b"x"))
+    add(place)
+    try:
+        assert (place / "image/x" / ("d/" * 1500) / "file").read_bytes() == b"x"
+    finally:
+        tree.remove(str(place / "image"))  # pytest can't
 
 
 def test_a_truncated_archive_is_told(place: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from devenv import errors
 from devenv.build import context, ignore, selection
+from devenv.util import tree as removal
 
 
 @pytest.fixture
@@ -174,3 +175,19 @@ def test_what_is_selected_again_is_as_it_was(place: Path, tree: context.Tree) ->
     assert selection.select(tree, ["src"]) is first
     tree.forget()
     assert "new" in shown(selection.select(tree, ["src"]))[0]
+
+
+def test_folders_without_end_are_refused(place: Path, tree: context.Tree) -> None:
+    deep = place / "empty"
+    before = os.open(deep, os.O_RDONLY)
+    for _ in range(700):
+        os.mkdir("d", dir_fd=before)
+        inner = os.open("d", os.O_RDONLY, dir_fd=before)
+        os.close(before)
+        before = inner
+    os.close(before)
+    try:
+        with pytest.raises(errors.BuildError, match="nested too deeply"):
+            selection.select(tree, ["empty"])
+    finally:
+        removal.remove(str(deep))  # pytest can't
