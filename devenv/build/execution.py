@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from devenv import errors
-from devenv.build import cache, graph, layers, progress, run, steps
+from devenv.build import cache, entering, graph, layers, progress, run, steps
 from devenv.linux import namespace
 from devenv.util import paths
 
@@ -28,7 +28,7 @@ class StepFailed(errors.BuildError):
 
     code_of_command: int = 0
     lines: tuple[str, ...] = ()  # the last of what it wrote
-    kept: str = ""  # the folder of its filesystem, where that was asked for
+    kept: entering.Kept | None = None  # its filesystem, where that was asked for
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,7 +143,7 @@ class Execution:
             except run.Failed as exc:
                 failure = _command_failed(vertex, exc)
                 if self._debug and not self._stopped.is_set():
-                    failure.kept = steps.keep(self._where, folder)
+                    failure.kept = entering.keep(self._where, folder)
                 raise failure from exc
             created = timestamp(vertex.epoch)
             return layers.commit(self._tools, below, folder.path, lower=lower, epoch=vertex.epoch, created=created)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors, events
-from devenv.build import request, result
-from devenv.cli import bringup, context, report, settings, terminal
+from devenv.build import entering, request, result
+from devenv.cli import bringup, context, failedstep, report, settings, terminal
 from devenv.cli.display import sink, steps
 from devenv.image import reference
 from devenv.image import store as image_store
@@ -48,7 +49,10 @@ class Site:
         try:
             return solver.solve(requests, where=self.where, store=self.store, tell=shown.tell)
         except execution.StepFailed as exc:
-            if exc.code_of_command and exc.hint is None:
+            shown.finish()
+            if exc.kept is not None:
+                _enter(exc, exc.kept)
+            elif exc.code_of_command and exc.hint is None:
                 exc.hint = "`devenv build --debug` opens a shell where it failed"
             raise
         finally:
@@ -66,6 +70,20 @@ class Site:
             if each.target is not None:
                 display.show(_built(name, service, each))
         display.finish()
+
+
+def _enter(failure: errors.BuildError, kept: entering.Kept) -> None:
+    """A shell where a step failed, until it is left. The error is told before, since it says why one is there."""
+    try:
+        if not kept.place or not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)):
+            failure.hint = failure.hint or "`--debug` opens a shell on a terminal"
+            return
+        report.show(failure)
+        print("a shell in the filesystem of the failed step; it is gone when you leave", file=sys.stderr)
+        failedstep.enter(kept)
+        raise SystemExit(failure.exit_code)
+    finally:
+        entering.remove(kept)
 
 
 def _built(name: str, service: str, each: result.Result) -> events.Event:

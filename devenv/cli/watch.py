@@ -39,7 +39,9 @@ def command(
     with attached.gentle_end(threading.Event()):
         try:
             if not no_up:
-                bringup.bring_up(given, project, bringup.Wishes(services=tuple(names), watch="attached"), title="watch")
+                wishes = bringup.Wishes(services=tuple(names), watch="attached")
+                bringup.build(given, project, wishes, bringup.Building())
+                bringup.bring_up(given, project, wishes, title="watch")
             filewatch.follow(project, request, show, quiet=quiet)
         except KeyboardInterrupt:
             return report.INTERRUPTED

@@ -9,11 +9,12 @@ import pathlib
 import re
 import signal
 import tarfile
+from collections.abc import Callable
 
 import pytest
 
 from tests import ocilayout
-from tests.support import machine, projects, runner
+from tests.support import machine, projects, runner, terminal
 from tests.support.polling import eventually
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
@@ -65,7 +66,8 @@ def shop(project: projects.Project, base: pathlib.Path) -> projects.Project:
 def state(stderr: str, step: str) -> str:
     """How a step ended: CACHED or DONE."""
     [number] = re.findall(rf"^#(\d+) \[.*\] {re.escape(step)}$", stderr, re.MULTILINE)
-    return re.findall(rf"^#{number} (CACHED|DONE|ERROR|CANCELED)", stderr, re.MULTILINE)[0]
+    ends = re.findall(rf"^#{number} (CACHED|DONE|ERROR|CANCELED)", stderr, re.MULTILINE)
+    return str(ends[0])
 
 
 def containers(devenv: runner.Devenv) -> dict[str, str]:
@@ -276,3 +278,21 @@ def _read(path: pathlib.Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_a_shell_where_a_step_failed(
+    anyone: runner.Devenv,
+    project: projects.Project,
+    base: pathlib.Path,
+    terminal_for: Callable[..., terminal.Terminal],
+) -> None:
+    named = ("--build-context", f"base=oci-layout://{base}")
+    project.write({"Dockerfile": "FROM base\nRUN echo left behind >/made; exit 3\n"})
+    screen = terminal_for(anyone, "image", "build", ".", *named, "--debug")
+    screen.wait_for("gone when you leave")
+    screen.wait_for("^/ #")
+    screen.type("cat /made; exit 0")
+    assert screen.wait_for_exit() == 5
+    assert re.search(r"^left behind$", screen.screen(), re.MULTILINE)
+    assert "--debug" in anyone("image", "build", ".", *named, "--debug", code=5).stderr
+    assert os.listdir(f"{anyone.data}/build/failed") == []

@@ -33,7 +33,7 @@ class Entry:
 
     def __init__(self, number: int, step: progress.Step) -> None:
         self.number = number
-        self.name = step.name
+        self.name = _named(step)
         self.service = step.service
         self.step = step  # the latest that says a state
         self.began = step.time
@@ -58,7 +58,7 @@ class Entry:
 
     def take(self, step: progress.Step) -> list[str]:
         """The lines that have become whole."""
-        self.name = step.name or self.name
+        self.name = _named(step) if step.name else self.name
         if step.state is progress.State.OUTPUT:
             return self._write(step)
         if step.state is progress.State.WARNING:
@@ -81,6 +81,13 @@ class Entry:
         lines = [line.rstrip("\r").rpartition("\r")[2] for line in whole]
         self.tail = [*self.tail, *lines][-TAIL:]
         return lines
+
+
+def _named(step: progress.Step) -> str:
+    """`[build 2/4] RUN make` with whose it is: `[web build 2/4] RUN make`."""
+    if step.service and step.name.startswith("["):
+        return f"[{step.service} {step.name[1:]}"
+    return step.name
 
 
 class Board:
