@@ -53,7 +53,7 @@ def build(given: options.Globals, project: context.Loaded, wishes: Wishes, how: 
 
 def rerun(given: options.Globals, project: context.Loaded) -> list[str]:
     """The folder and the options with which another command means the same project."""
-    words = [context.current_folder(), "--project-name", project.spec.name]
+    words = [context.current_folder(), "--project-name", project.identity.name]
     if given.project_directory:
         words += ["--project-directory", os.path.abspath(given.project_directory)]
     for option, values in (("--file", given.files), ("--env-file", given.env_files)):
