@@ -45,9 +45,10 @@ class Tree:
     def close(self) -> None:
         os.close(self.root)
 
-    def forget(self) -> None:
-        """Look anew at what is selected again, after ``Changed``."""
-        self.selections.clear()
+    def forget(self, selection: Any) -> None:
+        """Look anew when this is selected again, after ``Changed``."""
+        for key in [key for key, found in self.selections.items() if found is selection]:
+            del self.selections[key]
 
     def __enter__(self) -> Tree:
         return self

@@ -83,6 +83,7 @@ class Transfer:
     link: bool
     unpack: bool  # archives are unpacked
     unpack_remote: bool
+    found: list[selection.Selection] = dataclasses.field(default_factory=list)  # in a folder, when its digest was made
 
     def describe(self) -> Any:
         return ["transfer", self.origin.describe(), self._own()]
@@ -109,6 +110,9 @@ class Transfer:
     def _digest(self, state: layers.State | None, tools: layers.Tools) -> str:
         if not self.sources:
             return ""
+        if self.origin.tree is not None:
+            self.found[:] = [self._select(self.origin.tree)]
+            return self.found[-1].digest()
         return digest(self.origin, self.sources, state, tools, excludes=self.excludes, parents=self.parents)
 
     def _select(self, tree: context.Tree) -> selection.Selection:
@@ -126,7 +130,13 @@ class Transfer:
                 held.callback(os.close, passwd)
             if self.sources:
                 tree = held.enter_context(opened(self.origin, state, room.tools))
-                self._put(self._select(tree), image, passwd, unpack=self.unpack)
+                try:
+                    # What the step's key was made of, and nothing newer.
+                    chosen = self.found[-1] if self.found else self._select(tree)
+                    self._put(chosen, image, passwd, unpack=self.unpack)
+                except transfer.Changed:
+                    tree.forget(chosen)
+                    raise
             for each in self.remote:
                 fetched = each.selection(excludes=self.excludes)
                 if fetched.tree is not None:

@@ -18,9 +18,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from devenv import errors
-from devenv.build import cache, entering, graph, layers, progress, run, steps
+from devenv.build import cache, entering, graph, layers, progress, run, steps, transfer
 from devenv.linux import namespace
 from devenv.util import paths
+
+ATTEMPTS = 3  # at files that somebody writes meanwhile
 
 
 class StepFailed(errors.BuildError):
@@ -114,6 +116,14 @@ class Execution:
         return (*inputs[0], layer)
 
     def _found_or_made(self, vertex: graph.Vertex, inputs: graph.Inputs, told: Told) -> layers.Layer:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._attempt(vertex, inputs, told)
+            except transfer.Changed:  # somebody writes to the context: its files are looked at anew
+                continue
+        return self._attempt(vertex, inputs, told)
+
+    def _attempt(self, vertex: graph.Vertex, inputs: graph.Inputs, told: Told) -> layers.Layer:
         assert vertex.work is not None
         told.parts = vertex.work.parts(self._tools, inputs)
         told.key = cache.key(vertex, inputs, told.parts)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from devenv import errors
-from devenv.build import progress, request
+from devenv.build import content, progress, request
 from tests.support import building
 
 pytestmark = pytest.mark.root
@@ -184,3 +184,30 @@ def test_an_agent_made_of_the_requests_keys_serves_git(builder: building.Builder
     assert caught.value.hint == "give an agent with a key: --ssh default"
     assert "our key" in (programs / "keys").read_text()
     assert not [name for name in os.listdir(builder.where.run) if name.startswith("git-agent")]
+
+
+@pytest.mark.parametrize("often", [1, 99])
+def test_a_file_that_is_written_meanwhile(
+    builder: building.Builder, short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    """What is built is what the cache says: the step looks again, and gives up on a file that never rests."""
+    builder.write({"file": "0"})
+    original = content.copy
+    written: list[int] = []
+
+    def copy(source: int, target: int, status: os.stat_result) -> int:
+        if len(written) < often:
+            written.append(1)
+            builder.write({"file": str(len(written))})
+        return original(source, target, status)
+
+    monkeypatch.setattr("devenv.build.content.copy", copy)
+    dockerfile = "FROM scratch\nCOPY file /\n"
+    if often > 1:
+        with pytest.raises(errors.BuildError, match="`file` was changed while it was copied") as caught:
+            builder.build(dockerfile)
+        assert (caught.value.line, len(written)) == (2, 3)
+    else:
+        assert read(builder.build(dockerfile), short_path / "out", "file") == "1"
+        builder.build(dockerfile)
+        assert builder.said(progress.State.CACHED) == ["COPY file /"]

@@ -173,7 +173,7 @@ def test_what_is_selected_again_is_as_it_was(place: Path, tree: context.Tree) ->
     first = selection.select(tree, ["src"])
     (place / "src" / "new").write_text("new")
     assert selection.select(tree, ["src"]) is first
-    tree.forget()
+    tree.forget(first)
     assert "new" in shown(selection.select(tree, ["src"]))[0]
 
 
