@@ -30,6 +30,7 @@ INNER_PORT = 29053
 BACKLOG = 64
 MAX_STREAMS = 64  # for one container
 MAX_MESSAGE = 65535
+MAX_DATAGRAM = 4096  # however much a client says that it takes
 
 
 class NameServer:
@@ -167,7 +168,7 @@ class Listener:
     def _own_answer(self, question: dns.Question, *, stream: bool) -> bytes:
         """Nothing for what others have to be asked."""
         card, name = self.card, question.name
-        limit = MAX_MESSAGE if stream else max(question.size, dns.PLAIN_SIZE)
+        limit = MAX_MESSAGE if stream else min(max(question.size, dns.PLAIN_SIZE), MAX_DATAGRAM)
         if name == "localhost" or name.endswith(".localhost"):
             return dns.answer_addresses(question, names.LOCALHOST, limit=limit)
         if name in card.hosts:

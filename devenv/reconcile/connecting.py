@@ -47,7 +47,7 @@ async def disconnect(loop: loop_module.Loop, container: live.Live, network: str)
     left = convert_network.endpoint_specs(networks)
     await loop.run(loop.containers.networks.disconnect, made.id, container.pid or 0, gone, left)
     if container.pid is not None:
-        container.wiring = await loop.run(loop.containers.wiring, after)
+        container.wiring = await loop.run(loop.containers.wiring, after, container.pid)
     await _keep(loop, container, after)
 
 

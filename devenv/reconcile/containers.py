@@ -139,10 +139,9 @@ class Containers:
         if not made.networks:
             return naming.NOWHERE
         self.networks.attach(made.id, pid, convert_network.endpoint_specs(made.networks))
-        return self.wiring(made)
+        return self.wiring(made, pid)
 
-    def wiring(self, made: record.Record) -> naming.Wiring:
-        """Where it is in its networks, or will be once it runs."""
+    def wiring(self, made: record.Record, pid: int) -> naming.Wiring:
         if not made.networks:
             return naming.NOWHERE
         endpoints = self.networks.endpoints(made.id, convert_network.endpoint_specs(made.networks))
@@ -150,6 +149,7 @@ class Containers:
             {item.network: tuple(filter(None, (item.ipv4, item.ipv6))) for item in endpoints},
             gateway=self.networks.gateway(made.networks),
             outward=self.networks.leads_outside(made.networks),
+            start_time=identity.process_start_time(pid) or 0,
         )
 
     def write_hosts(self, made: record.Record, wiring: naming.Wiring) -> None:

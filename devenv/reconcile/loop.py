@@ -572,9 +572,8 @@ class Loop:
         cards: list[names.Card] = []
         for container in self.live.values():
             # From its first moment on, not only once it has been let go: then nothing has to be told twice.
-            started = identity.process_start_time(container.pid) if container.pid else None
-            if container.pid and started is not None and container.wiring.addresses:
-                cards.append(naming.card(container.record, container.wiring, pid=container.pid, start_time=started))
+            if container.pid and container.wiring.addresses:
+                cards.append(naming.card(container.record, container.wiring, container.pid))
         services = self.environment.services if self.environment is not None else ()
         return names.Picture(tuple(cards), naming.known(services, (each.record for each in self.live.values())))
 

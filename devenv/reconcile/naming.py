@@ -15,6 +15,7 @@ class Wiring(NamedTuple):
     addresses: Mapping[str, tuple[str, ...]]  # by network
     gateway: str  # the host's address, as the container reaches it; empty when it doesn't
     outward: bool  # not in internal networks alone
+    start_time: int = 0  # of the process whose network namespace it is
 
 
 NOWHERE = Wiring({}, "", False)
@@ -35,7 +36,7 @@ def host(made: record.Record, wiring: Wiring) -> hosts.Host:
     )
 
 
-def card(made: record.Record, wiring: Wiring, *, pid: int, start_time: int) -> names.Card:
+def card(made: record.Record, wiring: Wiring, pid: int) -> names.Card:
     """One-off containers are found by their own names only."""
     places = {}
     for network, found in wiring.addresses.items():
@@ -49,7 +50,7 @@ def card(made: record.Record, wiring: Wiring, *, pid: int, start_time: int) -> n
         name=made.name,
         service=made.service,
         pid=pid,
-        start_time=start_time,
+        start_time=wiring.start_time,
         places=places,
         hosts={name.lower(): found for name, found in hosts.given(host(made, wiring)).items()},
         links={alias.lower(): service for alias, service in made.links.items()},

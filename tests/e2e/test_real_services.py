@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import projects, real, runner
+from tests.support import polling, projects, real, runner
 
 pytestmark = [pytest.mark.root, real.needed, pytest.mark.timeout(300)]
 
@@ -76,3 +76,49 @@ def test_ready_by_their_own_protocols(anyone: runner.Devenv, project: projects.P
     # Being asked is nothing that a server should have to complain of.
     assert "FATAL" not in anyone("logs", "cache").stdout
     anyone("down", "-v", timeout=120)
+
+
+FRONT = f"""
+    name: front
+    services:
+      web:
+        image: docker-archive:{real.ARCHIVE}
+        command: [nginx, -g, "daemon off;"]
+        configs: [{{source: site, target: /etc/nginx/sites-enabled/default}}]
+        depends_on: [app]
+      app:
+        image: "host:"
+        command: [python3, -S, -c, "import http.server, socket; h = http.server.SimpleHTTPRequestHandler;
+          h.do_GET = lambda s: (s.send_response(200), s.end_headers(), s.wfile.write(socket.gethostname().encode()));
+          http.server.ThreadingHTTPServer(('', 8000), h).serve_forever()"]
+        stop_signal: SIGKILL
+        ready: http://:8000/
+        deploy: {{replicas: 3}}
+    configs:
+      site:
+        content: |
+          server {{
+            listen 80;
+            resolver 127.0.0.11 ipv6=off;
+            set $$app app;
+            location / {{ proxy_pass http://$$app:8000; proxy_connect_timeout 2s; }}
+          }}
+"""
+
+
+def test_nginx_in_front_of_replicas_that_come_and_go(devenv: runner.Devenv, project: projects.Project) -> None:
+    """It asks the name server by itself and knows no /etc/hosts; dig is asked what it sees."""
+    project.write(FRONT)
+    devenv("up", "-d", "--wait", timeout=200)
+
+    def served() -> set[str]:
+        ask = "for i in 1 2 3 4 5 6 7 8 9; do curl -sS http://127.0.0.1/; echo; sleep 0.15; done"
+        return set(devenv.inside("web", ask).split())
+
+    assert polling.eventually(lambda: len(served()) == 3)
+    assert len(devenv.inside("web", "dig +short app").split()) == 3
+    address = devenv.inside("web", "dig +short front-app-2")
+    assert devenv.inside("web", f"dig +short -x {address}") == "front-app-2.front_default."
+    devenv("up", "-d", "--wait", "--scale", "app=1", timeout=200)
+    (left,) = polling.eventually(lambda: len(found := served()) == 1 and found)
+    assert left in devenv.inside("app", "hostname")
