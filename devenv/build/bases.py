@@ -71,7 +71,7 @@ class Bases:
             )
         if wanted.transport is not reference.Transport.REGISTRY:
             path = rootfs.locate(wanted.path, base=self._given.context or "/", reference=name)
-            target = loading.bring(self._store, self._where, wanted, path, held=self._store.held)
+            target = loading.bring(self._store, self._where, wanted, path, held=self._store.held, machine=machine)
             return self._read(name, target, machine)
         return self._read(name, self._registry(name, wanted, machine), machine)
 

@@ -58,7 +58,9 @@ class Arguments:
 def own() -> descriptor.Platform:
     """This machine's."""
     name, variants = platform.architecture()
-    return descriptor.Platform("linux", name, next((each for each in variants if each and each != "v1"), ""))
+    # As everywhere: what each of them has is not said.
+    variant = next(iter(variants), "") if name == "arm" else ""
+    return descriptor.Platform("linux", name, variant)
 
 
 def wanted(text: str) -> descriptor.Platform:

@@ -20,6 +20,7 @@ from devenv.build import (
     image,
     layers,
     network,
+    outputs,
     progress,
     request,
     result,
@@ -30,7 +31,7 @@ from devenv.build import (
     upkeep,
 )
 from devenv.build.dockerfile import instructions, parser, rules
-from devenv.image import create, descriptor
+from devenv.image import create, descriptor, manifest, reference
 from devenv.image import store as image_store
 from devenv.util import paths
 
@@ -146,14 +147,23 @@ def _finish(
         for each in built.converted
     ]
     target = made[0][1].target if len(made) == 1 else image.index(taker, made)
-    _name(store, target, given.tags)
+    tags = outputs.names(given)
+    states = tuple((each.platform, done.states[each.draft.vertex.id]) for each in built.converted)
+    for each in given.outputs:
+        outputs.write(each, outputs.Built(target, states), tags, tools)
+    kept: descriptor.Descriptor | None = None
+    if outputs.is_kept(given):
+        kept = _name(store, target, tags, made[0][1].id)
+    if outputs.is_pushed(given):
+        outputs.push(given, tags, store, where)
+        kept = _called(store, tags[0]) or kept
     told = [
         done.told[each.id] for each in execution.ordered([one.draft.vertex for one in built.converted]) if each.work
     ]
     return result.Result(
-        target=target,
+        target=kept,
         id=made[0][1].id,
-        tags=given.tags,
+        tags=tags,
         bases=tuple(built.found.named),
         warnings=built.dockerfile.warnings,
         steps=len(told),
@@ -161,8 +171,28 @@ def _finish(
     )
 
 
-def _name(store: image_store.ImageStore, target: descriptor.Descriptor, tags: Sequence[str]) -> None:
-    """Not written again when it is so already: that takes a sync of the disk."""
-    known = next((each for each in store.index.images() if each.target.digest == target.digest), None)
-    if known is None or not set(tags) <= set(known.tags):
-        store.index.put(descriptor.Descriptor(target.media_type, target.digest, target.size), tags=tags)
+def _name(
+    store: image_store.ImageStore, target: descriptor.Descriptor, tags: Sequence[str], config: str
+) -> descriptor.Descriptor:
+    """Not written again when it is so already: that takes a sync of the disk. What was pushed is the same image with
+    compressed layers, and stays what its names mean."""
+    for each in store.index.images():
+        same = each.target.digest == target.digest
+        if (same or (tags and _config(store, each.target) == config)) and set(tags) <= set(each.tags):
+            return each.target
+    bare = descriptor.Descriptor(target.media_type, target.digest, target.size)
+    store.index.put(bare, tags=tags)
+    return bare
+
+
+def _config(store: image_store.ImageStore, target: descriptor.Descriptor) -> str:
+    """Its digest; "" of an index, and of what is not here."""
+    if target.media_type not in descriptor.MANIFESTS or not store.blobs.has(target):
+        return ""
+    data = store.blobs.read(target, what="an image")
+    return manifest.parse(data, target, what="an image").config.digest
+
+
+def _called(store: image_store.ImageStore, tag: str) -> descriptor.Descriptor | None:
+    found = store.index.find(reference.parse(tag))
+    return found.target if found is not None else None

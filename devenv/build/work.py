@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.build import graph, inside, layers, mounts, request, run
+from devenv.build import emulation, graph, inside, layers, mounts, request, run, scope
 from devenv.build.dockerfile import instructions
 from devenv.image import descriptor
 from devenv.linux import namespace
@@ -107,6 +107,11 @@ class Run:
         return dict(zip(owners, inputs[1:], strict=True))
 
     def perform(self, room: graph.Room, inputs: graph.Inputs, lower: tuple[str, ...]) -> None:
+        if not emulation.runs(self.platform, scope.own()):
+            raise errors.BuildError(
+                f"a command for {self.platform} can't run here: no emulator is registered for it",
+                hint="apt install qemu-user-static binfmt-support, or COPY what another machine has made",
+            )
         with mounts.prepared(self.mounts, self.request, room, self._states(inputs)) as found:
             mounted = found._replace(mounts=(*found.mounts, *self._script(room)))
             run.execute(self.machine, self.command, mounted, lower=lower, folder=room.folder, output=room.output)

@@ -54,16 +54,22 @@ def load(where: paths.Paths, path: str, *, what: str) -> list[Loaded]:
 
 
 def bring(
-    store: image_store.ImageStore, where: paths.Paths, wanted: reference.Reference, path: str, *, held: lease.Lease
+    store: image_store.ImageStore,
+    where: paths.Paths,
+    wanted: reference.Reference,
+    path: str,
+    *,
+    held: lease.Lease,
+    machine: str | None = None,
 ) -> descriptor.Descriptor:
     """The blobs of one image, under a lease alone: what it leads to, which is no image of the store's."""
     what = f"image `{wanted.familiar}`"
     if wanted.transport is reference.Transport.OCI:
-        return _Loader(store, files.Folder(path), held, what).from_layout(wanted)
+        return _Loader(store, files.Folder(path), held, what).from_layout(wanted, machine)
     with archive.opened(where, path, what=what) as opened:
         loader = _Loader(store, opened, held, what)
         if archive.is_layout(opened, wanted.transport):
-            return loader.from_layout(wanted)
+            return loader.from_layout(wanted, machine)
         return loader.from_archive(wanted.name)
 
 
@@ -89,10 +95,10 @@ class _Loader:
             self._copy_all(layout, target)
         return [self._keep(target, names[digest]) for digest, target in targets.items()]
 
-    def from_layout(self, wanted: reference.Reference) -> descriptor.Descriptor:
+    def from_layout(self, wanted: reference.Reference, machine: str | None) -> descriptor.Descriptor:
         layout = oci_layout.Layout(self._files, what=self._what)
         chosen = layout.choose(name=wanted.name, digest=wanted.digest)
-        target = manifest.find(chosen, layout.read, what=self._what).target
+        target = manifest.find(chosen, layout.read, what=self._what, machine=machine).target
         self._copy_all(layout, target)
         return target
 
