@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import socket
-import threading
 
 import pytest
 
 from devenv import errors
-from devenv.build import progress, request
+from devenv.build import agents, progress, request
 from tests.support import building, machine
 
 pytestmark = [pytest.mark.root, machine.needs_binary("busybox")]
@@ -109,27 +108,32 @@ def test_memory_is_gone_afterwards(builder: building.Builder) -> None:
     assert built.read("/size").split()[1] == "1024"
 
 
-def test_an_agent_is_reached_from_within(builder: building.Builder, short_path: pathlib.Path) -> None:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(short_path / "agent"))
-    listener.listen()
+def test_an_agents_socket_is_the_steps_own(builder: building.Builder, short_path: pathlib.Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "agent"))
+        listener.listen()
+        builder.build(
+            "FROM busybox\nUSER 1000\nRUN --mount=type=ssh,uid=1000 stat -c '%F %u %a' $SSH_AUTH_SOCK\n",
+            ssh=(request.Agent("default", ()),),
+            environ={"SSH_AUTH_SOCK": f"{short_path}/agent"},
+        )
 
-    def answer() -> None:
-        with listener.accept()[0] as client:
-            client.sendall(client.recv(100).upper())
+    assert builder.output == "socket 1000 600\n"
 
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    dockerfile = """\
-FROM busybox
-USER 1000
-RUN --mount=type=ssh,uid=1000 test -S "$SSH_AUTH_SOCK" && echo hello | nc local:$SSH_AUTH_SOCK
-"""
-    builder.build(dockerfile, ssh=(request.Agent("default", ()),), environ={"SSH_AUTH_SOCK": f"{short_path}/agent"})
-    thread.join()
-    listener.close()
 
-    assert builder.output == "HELLO\n"
+def test_it_leads_to_the_agent(short_path: pathlib.Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "agent"))
+        listener.listen()
+        asked = request.Agent("default", (f"{short_path}/agent",))
+        with agents.forwarded(asked, f"{short_path}/own", environ={}), socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{short_path}/own")
+            client.sendall(b"list keys")
+            with listener.accept()[0] as agent:
+                assert agent.recv(100) == b"list keys"
+                agent.sendall(b"none")
+            assert client.recv(100) == b"none"
+            assert client.recv(100) == b""
 
 
 def test_networks_are_as_asked(builder: building.Builder) -> None:
