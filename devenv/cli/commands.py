@@ -75,6 +75,19 @@ COMMANDS: dict[str, Command] = {
             "prune": Command("image_rm", "Remove images that nothing uses", function="prune"),
         },
     ),
+    "snapshot": Command(
+        "",
+        "Keep the data of the project's volumes, and bring it back",
+        group={
+            "save": Command("snapshot", "Keep what the volumes have now", function="save"),
+            "ls": Command("snapshot", "List snapshots", function="ls"),
+            "list": Command("snapshot", "Same as ls", function="ls", hidden=True),
+            "restore": Command("snapshot", "Let the volumes have what a snapshot kept", function="restore"),
+            "rm": Command("snapshot", "Remove snapshots", function="remove"),
+            "diff": Command("snapshot", "Show which files differ from a snapshot's", function="diff"),
+        },
+    ),
+    "undo": Command("snapshot", "Bring back the data that was removed or replaced last", function="undo"),
     "volumes": Command("volume_ls", "List the volumes of the project", function="of_project"),
     "volume": Command(
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Annotated, BinaryIO, cast
 
 import typer
@@ -20,10 +21,11 @@ Name = Annotated[str, typer.Argument(metavar="VOLUME", show_default=False)]
 def export(ctx: typer.Context, *, name: Name, output: image_archive.Output = "") -> None:
     """Write what is in a volume to a tar archive."""
     operate.refuse_dry_run(ctx.obj, "volume export")
-    owned = voluming.find(ctx, voluming.change(), name)
-    with image_archive.written(output, what="a tar archive") as out:
+    where = voluming.change()
+    owned = voluming.find(ctx, where, name)
+    with _opened(where, owned) as path, image_archive.written(output, what="a tar archive") as out:
         packer = packing.Packer(out)
-        root = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             packer.tree(packing.find(root, "/", follow=False), "")
         finally:
@@ -42,17 +44,36 @@ def load(
     where = voluming.change()
     with image_archive.given(file) as (given, _), contextlib.closing(given.open()) as stream:
         owned = _found_or_made(ctx, where, name)
-        root = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            policy = unpacking.Policy(owners=True)
-            unpacker = unpacking.Unpacker(root, "/", policy, rename=lambda path: path)
-            unpacker.run(cast(BinaryIO, stream))  # of a file it needs `read` alone
-        except OSError as exc:
-            raise errors.VolumeError(f"`{exc.filename}` can't be unpacked: {exc.strerror}") from exc
-        finally:
-            os.close(root)
+        with _opened(where, owned) as path:
+            unpacker = _unpack(cast(BinaryIO, stream), path)  # of a file it needs `read` alone
     for note in unpacker.notes:
         terminal.warn(note)
+
+
+def _unpack(stream: BinaryIO, path: str) -> unpacking.Unpacker:
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        unpacker = unpacking.Unpacker(root, "/", unpacking.Policy(owners=True), rename=lambda name: name)
+        unpacker.run(stream)
+    except OSError as exc:
+        raise errors.VolumeError(f"`{exc.filename}` can't be unpacked: {exc.strerror}") from exc
+    finally:
+        os.close(root)
+    return unpacker
+
+
+@contextlib.contextmanager
+def _opened(where: paths.Paths, owned: voluming.Owned) -> Iterator[str]:
+    if owned.volume.filesystem:
+        raise errors.VolumeError(
+            f"volume `{owned.volume.name}` is of type {owned.volume.filesystem}, which containers mount",
+            hint="`devenv run` a service that mounts it",
+        )
+    if owned.volume.driver_opts:
+        yield owned.volume.path
+        return
+    with voluming.opened(where, owned.project, owned.volume.name) as path:
+        yield path
 
 
 def _found_or_made(ctx: typer.Context, where: paths.Paths, name: str) -> voluming.Owned:
@@ -78,12 +99,13 @@ def clone(
     if voluming.users(where, running).get(owned.key):
         terminal.warn(f"`{name}` is in use: what is written meanwhile may be in the copy by half")
     made = store.ensure(copy, labels=owned.volume.labels)
-    source = os.open(owned.volume.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        copyup.fill(made.path, source)
-    except OSError as exc:
-        store.remove(copy)
-        raise errors.VolumeError(f"volume `{name}` can't be copied: {exc.strerror}") from exc
-    finally:
-        os.close(source)
+    with _opened(where, owned) as path:
+        source = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copyup.fill(made.path, source)
+        except OSError as exc:
+            store.remove(copy)
+            raise errors.VolumeError(f"volume `{name}` can't be copied: {exc.strerror}") from exc
+        finally:
+            os.close(source)
     print(made.name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Annotated
 
 import typer
 
 from devenv import errors
 from devenv.cli import formats, inventory, listing, operate, rm, volume_ls, voluming
-from devenv.volume import volume
+from devenv.volume import snapshot, volume
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="No error for a volume that is not there")]
 
@@ -67,7 +68,9 @@ def remove(
             if owned.key in used:
                 ids = ", ".join(each[:12] for each in used[owned.key])
                 raise errors.VolumeError(f"volume `{name}` is in use by {ids}", hint="`devenv container rm` first")
-            voluming.store(where, owned.project).remove(owned.volume.name)
+            now = time.time()
+            before = snapshot.Snapshot(snapshot.automatic_name(now), now, "`volume rm`")
+            snapshot.SnapshotStore(where, owned.project).keep_removed(owned.volume.name, before)
             print(name)
         except errors.VolumeError as exc:
             problems.append(exc)

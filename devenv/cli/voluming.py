@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import typer
@@ -18,7 +18,7 @@ from devenv.cli import context, inventory, options
 from devenv.image import usage
 from devenv.supervisor import engine, launch
 from devenv.util import paths
-from devenv.volume import volume
+from devenv.volume import stack, volume
 
 
 class Owned(NamedTuple):
@@ -67,6 +67,20 @@ def find(ctx: typer.Context, where: paths.Paths, name: str) -> Owned:
     if not found:
         raise errors.VolumeError(f"there is no volume `{name}`", hint="`devenv volume ls` lists them")
     return found[0]
+
+
+@contextlib.contextmanager
+def opened(where: paths.Paths, project: str, name: str) -> Iterator[str]:
+    """Its folder, with all of its layers if it has some."""
+    folder = f"{where.volumes(project)}/{name}"
+    there = stack.is_mounted(folder)
+    stack.mounted(folder, f"{where.data}/snapshots/{project}/layers")
+    try:
+        yield f"{folder}/{stack.DATA}"
+    finally:
+        if not there:
+            with contextlib.suppress(errors.VolumeError):  # a container that started meanwhile has it, too
+                stack.unmounted(folder)
 
 
 def size(where: paths.Paths, owned: Owned) -> int:

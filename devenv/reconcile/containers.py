@@ -21,9 +21,10 @@ from typing import Any
 from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import hosts, manager, resolv, types
-from devenv.reconcile import convert_network, naming, record
+from devenv.reconcile import convert_network, naming, record, snapshots
 from devenv.runtime import bundle, cgroup, monitor_client, resources, state
 from devenv.util import fs, identity, paths, tree
+from devenv.volume import snapshot as snapshot_module
 from devenv.volume import volume as volume_module
 
 # Each container's own, mounted below /etc.
@@ -38,6 +39,7 @@ class Containers:
         self.where = where
         self.images = image_store.ImageStore(where)
         self.volumes = volume_module.VolumeStore(where, project.id)
+        self.snapshots = snapshot_module.SnapshotStore(where, project.id)
         self.networks = manager.NetworkManager(paths=where, project_id=project.id, project_name=project.name)
         self._respawn = list(respawn)
         self._monitor: monitor_client.Monitor | None = None
@@ -115,6 +117,7 @@ class Containers:
         ``shares``: kind of namespace -> id of the container whose one this container joins.
         """
         self._write_resolver(made)
+        snapshots.mount_volumes(self.where, made)
         if shares:
             self._join(made, shares)
         left = state.load(self.where.container(made.id))
@@ -218,6 +221,7 @@ class Containers:
         if self._monitor is not None:
             with contextlib.suppress(errors.DevenvError):
                 self._monitor.shutdown()
+        snapshots.unmount_volumes(self.where, self.project.id)
         self.networks.shutdown()
 
     def sweep(self) -> None:

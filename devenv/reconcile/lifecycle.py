@@ -7,7 +7,7 @@ be stopped does not keep the others running.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from devenv import errors
@@ -105,6 +105,27 @@ def plan_restart(
     stops = _stop(builder, affected, cause=causes, timeout=timeout, resumes=True)
     _start(builder, affected, causes, stops)
     return builder.plan()
+
+
+def plan_hold(there: observed.Observed, ids: Collection[str]) -> plan.Plan:
+    """Stop these containers for a moment."""
+    builder = plan.Builder()
+    mine = _these(there, ids)
+    causes = {each.id: "its volumes stand still" for each in mine}
+    _stop(builder, mine, cause=causes, timeout=None, resumes=True)
+    return builder.plan()
+
+
+def plan_go_on(there: observed.Observed, ids: Collection[str]) -> plan.Plan:
+    """Start them again, in the order of their dependencies."""
+    builder = plan.Builder()
+    mine = [each for each in _these(there, ids) if not each.active]
+    _start(builder, mine, {each.id: "it was stopped for a moment" for each in mine}, {})
+    return builder.plan()
+
+
+def _these(there: observed.Observed, ids: Collection[str]) -> list[observed.Container]:
+    return [each for each in there.containers if each.id in ids]
 
 
 def plan_remove(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from devenv import errors, events
 from devenv.image import store as image_store
 from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, waiting
 from devenv.runtime import signals
+from devenv.volume import snapshot
 
 if TYPE_CHECKING:
     from devenv.reconcile import loop as loop_module
@@ -35,6 +37,9 @@ class Performer:
         self._renew = renew_anonymous
         self._made: dict[tuple[str, int], str] = {}  # what this plan created
         self._inherited: dict[str, dict[str, str]] = {}  # replaced container -> target -> anonymous volume
+        now = time.time()
+        # All that this plan removes is one snapshot.
+        self._before = snapshot.Snapshot(snapshot.automatic_name(now), now, "`down -v`")
         self._handlers: dict[plan.Type, Callable[[plan.Operation], Awaitable[None]]] = {
             plan.Type.NETWORK_CREATE: self._create_network,
             plan.Type.NETWORK_RECREATE: self._recreate_network,
@@ -107,8 +112,8 @@ class Performer:
     async def _remove_volume(self, operation: plan.Operation) -> None:
         title = f"Volume {operation.name}"
         self._say(title, events.Status.WORKING, "Removing")
-        await self._loop.run(self._loop.containers.volumes.remove, operation.name)
-        self._say(title, events.Status.DONE, "Removed")
+        kept = await self._loop.run(self._loop.containers.snapshots.keep_removed, operation.name, self._before)
+        self._say(title, events.Status.DONE, "Removed", "`devenv undo` brings it back" if kept else "")
 
     def _definition(self, kind: str, name: str) -> desired.Definition:
         assert self._environment is not None

@@ -39,7 +39,7 @@ from devenv.reconcile import (
     waiting,
 )
 from devenv.runtime import subids
-from devenv.supervisor import watching
+from devenv.supervisor import snapshots, watching
 
 Send = Callable[[dict[str, Any]], None]
 Params = Mapping[str, Any]
@@ -57,6 +57,7 @@ class Operations:
         self._turn = asyncio.Lock()
         self._current: tuple[str, asyncio.Task[Any]] | None = None
         self._watching = watching.Watching(engine, self.perform)
+        taken = snapshots.Snapshots(engine)
         self._handlers: dict[str, Callable[[Params, Send], Awaitable[Any]]] = {
             "up": self._up,
             "down": self._down,
@@ -65,6 +66,9 @@ class Operations:
             "restart": self._restart,
             "kill": self._kill,
             "rm": self._rm,
+            "snapshot_save": taken.save,
+            "snapshot_restore": taken.restore,
+            "snapshot_remove": taken.remove,
             "pause": self._pause,
             "unpause": self._unpause,
             "run": self._run,

@@ -63,6 +63,11 @@ def read_json(path: str) -> Any:
         return None
 
 
+def unique() -> str:
+    """A name that nothing else has."""
+    return os.urandom(8).hex()
+
+
 def remove(path: str) -> None:
     """Remove a file that may be gone already."""
     with contextlib.suppress(FileNotFoundError):

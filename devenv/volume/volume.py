@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.util import fs, paths, tree
-from devenv.volume import tmpfs
+from devenv.volume import stack, tmpfs
 
 SHARED = "shared"  # in place of a project's id: volumes of no project, by `volume create`
 _FOLDERS = frozenset({"", "none", "bind"})
@@ -79,7 +79,10 @@ class VolumeStore:
                 f"volume `{name}` is there, made with other options: {_describe(found.driver, found.driver_opts)}",
                 hint=f"give it another name, or remove it and its data: rm -r {self._folder}/{name}",
             )
-        if options and not found.filesystem:
+        if not options:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(found.path, 0o755)  # a removal that was cut short had kept it elsewhere
+        elif not found.filesystem:
             _check_device(name, found.path)
         return found
 
@@ -118,6 +121,7 @@ class VolumeStore:
     def remove(self, name: str) -> bool:
         """Remove the volume with its data; false when there is none. Nobody may use it any more."""
         _check_name(name)
+        stack.unmounted(f"{self._folder}/{name}")
         trash = f"{self._folder}/.old-{name}-{os.urandom(4).hex()}"
         try:
             os.rename(f"{self._folder}/{name}", trash)

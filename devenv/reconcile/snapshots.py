@@ -1,0 +1,61 @@
+"""Which containers hold the volumes that snapshots are about, and the mounts that these volumes need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+
+from devenv import errors
+from devenv.reconcile import record
+from devenv.runtime import state
+from devenv.util import paths
+from devenv.volume import stack
+
+_RUNS = frozenset({"creating", "created", "running", "paused"})
+
+
+def refuse_guests(where: paths.Paths, project_id: str, names: Iterable[str]) -> None:
+    """Raises ``VolumeError`` when a container of another project uses one of the volumes: it is not ours to stop."""
+    for name in names:
+        for made in _running(where, where.volumes(project_id) + f"/{name}"):
+            if made.project_id != project_id:
+                raise errors.VolumeError(
+                    f"`{made.name}` of another project uses the volume `{name}`",
+                    hint=f"stop it first: devenv -p {made.project} stop {made.service}",
+                )
+
+
+def mount_volumes(where: paths.Paths, made: record.Record) -> None:
+    """Before a container starts: those of its volumes that are overlays are where it looks for them."""
+    for folder, layers in _stacked(where, made):
+        stack.mounted(folder, layers)
+
+
+def unmount_volumes(where: paths.Paths, project_id: str) -> None:
+    """When nothing of a project runs any more, unless another project's containers use them."""
+    root = where.volumes(project_id)
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(root):
+            folder = f"{root}/{name}"
+            if stack.is_mounted(folder) and not any(_running(where, folder)):
+                with contextlib.suppress(errors.VolumeError):
+                    stack.unmounted(folder)
+
+
+def _stacked(where: paths.Paths, made: record.Record) -> Iterator[tuple[str, str]]:
+    root = f"{where.data}/volumes/"
+    for mount in made.mounts:
+        source = str(mount.get("source") or "")
+        if mount.get("type") == "volume" and source.startswith(root):
+            project, name = source.removeprefix(root).split("/")[:2]
+            if os.path.exists(f"{root}{project}/{name}/stack.json"):
+                yield f"{root}{project}/{name}", f"{where.data}/snapshots/{project}/layers"
+
+
+def _running(where: paths.Paths, folder: str) -> Iterator[record.Record]:
+    for made in record.load_all(where):
+        if any(str(mount.get("source") or "").startswith(f"{folder}/") for mount in made.mounts):
+            found = state.load(where.container(made.id))
+            if found is not None and found.status in _RUNS and found.pid is not None:
+                yield made

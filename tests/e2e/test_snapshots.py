@@ -1,0 +1,236 @@
+"""Snapshots of volumes: consistent under load, brought back, undone; and nothing lost by a kill at any step."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from devenv.util import paths
+from devenv.volume import snapshot, stack, volume
+from tests.support import machine, projects, runner
+from tests.support.polling import eventually
+
+# Whole lines, each one write(2), numbered: a state of the volume is consistent if no number lacks.
+PROJECT = """
+    name: kept
+    services:
+      writer:
+        image: "host:"
+        command: ["sh", "-c", "cd /data; touch log; i=$$(wc -l < log); while :; do i=$$((i+1)); echo $$i >> log; done"]
+        stop_signal: SIGKILL
+        volumes: ["data:/data", "other:/other"]
+      reader:
+        image: "host:"
+        command: [sleep, "1000"]
+        stop_signal: SIGKILL
+        volumes: ["data:/data"]
+    volumes: {data: {labels: {team: blue}}, other: {}}
+"""
+
+
+def numbers(devenv: runner.Devenv, service: str = "reader") -> list[int]:
+    return [int(line) for line in devenv.inside(service, "cat /data/log").splitlines()]
+
+
+def lines(devenv: runner.Devenv) -> int:
+    return int(devenv.inside("reader", "wc -l < /data/log"))
+
+
+@pytest.fixture
+def writing(anyone: runner.Devenv, project: projects.Project) -> runner.Devenv:
+    project.write(PROJECT)
+    anyone("up", "-d")
+    eventually(lambda: lines(anyone) > 10)
+    return anyone
+
+
+def test_saved_under_load_and_restored(writing: runner.Devenv) -> None:
+    devenv = writing
+    devenv.inside("reader", "mkdir /data/d; echo one > /data/d/f; ln -s d/f /data/link")
+    told = devenv("snapshot", "save", "first").stderr
+    assert "2 volumes in" in told
+    assert "is there already" in devenv("snapshot", "save", "first", code=1).stderr
+    # Everybody goes on, and sees what the others write.
+    before = lines(devenv)
+    eventually(lambda: lines(devenv) > before)
+    devenv.inside("reader", "echo two > /data/d/f; rm /data/link; echo new > /data/new; mv /data/d /data/moved")
+    assert devenv.inside("writer", "cat /data/moved/f /data/new").split() == ["two", "new"]
+    changes = devenv("snapshot", "diff", "first").stdout.splitlines()
+    assert {"A kept_data/new", "D kept_data/link", "A kept_data/moved", "D kept_data/d", "C kept_data/log"} == set(
+        changes
+    )
+
+    devenv("stop", "writer")
+    devenv("snapshot", "restore", "first")
+    assert devenv.ps()["kept-writer-1"]["State"] == "exited"
+    assert devenv.inside("reader", "cat /data/d/f /data/link; ls /data").split() == ["one", "one", "d", "link", "log"]
+    found = numbers(devenv)
+    assert found == list(range(1, len(found) + 1))
+    assert len(found) <= before
+
+    devenv("undo")
+    assert devenv.inside("reader", "cat /data/moved/f; ls /data").split() == ["two", "log", "moved", "new"]
+    found = numbers(devenv)
+    assert found == list(range(1, len(found) + 1))
+    assert lines(devenv) > before
+    devenv("undo")
+    assert "one" in devenv.inside("reader", "cat /data/d/f")
+
+    names = devenv("snapshot", "ls", "-q").stdout.split()
+    assert names[0] == "first"
+    assert len(names) <= 1 + snapshot.KEPT
+    devenv("snapshot", "rm", "first", "--automatic")
+    assert devenv("snapshot", "ls", "-q").stdout == ""
+    assert "one" in devenv.inside("reader", "cat /data/d/f")
+    assert "no snapshot `first`" in devenv("snapshot", "restore", "first", code=1).stderr
+
+
+def test_undo_of_down_v(writing: runner.Devenv) -> None:
+    devenv = writing
+    devenv.inside("reader", "echo mine > /data/file")
+    assert "devenv undo" in devenv("down", "-v").stderr
+    assert devenv("volume", "ls", "-q").stdout == ""
+    devenv("undo")
+    [shown] = json.loads(devenv("volume", "inspect", "kept_data").stdout)
+    assert shown["Labels"] == {"team": "blue"}
+    devenv("up", "-d", "reader")
+    assert devenv.inside("reader", "cat /data/file") == "mine"
+    found = numbers(devenv)
+    assert found == list(range(1, len(found) + 1))
+    # Of a volume that is a snapshot's itself.
+    devenv.inside("reader", "echo more >> /data/file")
+    devenv("down", "-t", "0")
+    devenv("volume", "rm", "kept_data")
+    devenv("undo")
+    devenv("up", "-d", "reader")
+    assert devenv.inside("reader", "cat /data/file") == "mine\nmore"
+    assert devenv("volume", "export", "kept_data").stdout
+
+
+def test_nothing_to_save_and_nothing_to_undo(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write('services: {app: {image: "host:", command: [sleep, "100"], stop_signal: SIGKILL}}')
+    devenv("up", "-d")
+    assert "no volumes" in devenv("snapshot", "save", "a", code=1).stderr
+    assert "nothing to undo" in devenv("undo", code=1).stderr
+    for name in ("a/b", "auto-x", "..", "-"):
+        assert "is no name" in devenv("snapshot", "save", "--", name, code=1).stderr
+
+
+@pytest.mark.root
+@machine.needs_root
+def test_a_deep_stack(devenv: runner.Devenv, project: projects.Project, soak: Callable[[int, int], int]) -> None:
+    """As of somebody who saves before every test run."""
+    project.write(PROJECT)
+    writing, depth = devenv, soak(5, 100)
+    writing("up", "-d")
+    eventually(lambda: lines(writing) > 10)
+    for number in range(depth):
+        writing.inside("reader", f"echo {number} > /data/n")
+        writing("snapshot", "save", f"s{number}")
+    for number in (depth // 2, depth - 1, 0):
+        writing("snapshot", "restore", f"s{number}")
+        assert writing.inside("reader", "cat /data/n") == str(number)
+    found = numbers(writing)
+    assert found == list(range(1, len(found) + 1))
+
+
+# -- a kill at any step -----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    pass
+
+
+class Store(snapshot.SnapshotStore):
+    """Of a project with one volume; dies before the step whose number is given."""
+
+    def __init__(self, tmp: pathlib.Path) -> None:
+        self.where = paths.Paths(str(tmp / "data"), str(tmp / "run"))
+        self.volumes = volume.VolumeStore(self.where, "p")
+        super().__init__(self.where, "p")
+
+    def content(self) -> str:
+        found = self.folder("v")
+        self.volumes.ensure("v")
+        stack.mounted(found, self.layers)
+        try:
+            return pathlib.Path(found, "_data", "file").read_text() if os.listdir(f"{found}/_data") else ""
+        finally:
+            stack.unmounted(found)
+
+    def write(self, text: str) -> None:
+        found = self.folder("v")
+        stack.mounted(found, self.layers)
+        with open(f"{found}/_data/file", "w") as file:
+            file.write(text)
+        stack.unmounted(found)
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """``[n]``: the n-th change of the disk from now on does not happen any more."""
+    left = [-1]
+
+    def before(function: object) -> object:
+        def call(*args: object, **more: object) -> object:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return function(*args, **more)  # type: ignore[operator]
+
+        return call
+
+    for name in ("rename", "mkdir", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, before(getattr(os, name)))
+    return left
+
+
+@pytest.mark.root
+@machine.needs_root
+@pytest.mark.parametrize("step", ["save", "save again", "restore", "remove", "first remove"])
+def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], step: str) -> None:
+    if not stack.possible(str(tmp_path)):
+        pytest.skip("needs hardware: a filesystem that overlays can be on")
+    for kill in range(1, 40):
+        store = Store(tmp_path / str(kill))
+        store.volumes.ensure("v")
+        store.write("one")
+        if step not in {"save", "first remove"}:
+            store.freeze(snapshot.Snapshot("a", 1.0), ["v"])
+            store.write("two")
+        now = "one" if step in {"save", "first remove"} else "two"
+        dying[0] = kill
+        try:
+            if step.startswith("save"):
+                store.freeze(snapshot.Snapshot("b", 2.0), ["v"])
+            elif step == "restore":
+                store.freeze(snapshot.Snapshot("auto-b", 2.0, "restore"), ["v"])
+                store.restore(store.find("a"), ["v"], None)
+            else:
+                store.keep_removed("v", snapshot.Snapshot("auto-b", 2.0, "rm"))
+        except Killed:
+            pass
+        finished = dying[0] > 0
+        dying[0] = -1
+        again = Store(tmp_path / str(kill))
+        there = again.content() if again.volumes.get("v") else ""
+        assert there in ({now, "one"} if step == "restore" else {now, ""} if "remove" in step else {now})
+        if not there:
+            last = again.last_automatic()
+            assert last is not None
+            again.restore(last, ["v"], None)
+            assert again.content() == now
+        if again.get("a"):
+            again.restore(again.find("a"), ["v"], None)
+            assert again.content() == "one"
+        if again.get("auto-b") and step == "restore":
+            again.restore(again.find("auto-b"), ["v"], None)
+            assert again.content() == "two"
+        if finished:
+            assert kill > 3
+            return
+    raise AssertionError("it never came to its end")
