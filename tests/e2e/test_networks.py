@@ -73,10 +73,10 @@ def answer(port: int, host: str = "127.0.0.1") -> str:
         return server.recv(100).decode()
 
 
-def datagram(port: int) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+def datagram(port: int, host: str = "127.0.0.1") -> str:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
-        client.sendto(b"?", ("127.0.0.1", port))
+        client.sendto(b"?", (host, port))
         return client.recv(100).decode()
 
 
@@ -279,7 +279,7 @@ def test_ports_in_every_form_answer_on_the_host(anyone: runner.Devenv, project: 
     assert answer(18081) == answer(18081, "::1") == "local"
     assert refused(18081, "198.51.100.2")
     assert answer(18085) == "long"
-    assert datagram(18080) == "datagrams"
+    assert datagram(18080) == datagram(18080, "::1") == datagram(18080, "198.51.100.2") == "datagrams"
     assert answer(18100) == "many"
     chosen = int(anyone("port", "any", "80").stdout.rpartition(":")[2])
     assert answer(chosen) == "any"
