@@ -29,6 +29,7 @@ from devenv.build import (
     scope,
     sources,
     upkeep,
+    why,
 )
 from devenv.build.dockerfile import instructions, parser, rules
 from devenv.image import create, descriptor, manifest, reference
@@ -160,6 +161,7 @@ def _finish(
     told = [
         done.told[each.id] for each in execution.ordered([one.draft.vertex for one in built.converted]) if each.work
     ]
+    why.record(where, given, [_done(each, done) for each in told])
     return result.Result(
         target=kept,
         id=made[0][1].id,
@@ -169,6 +171,12 @@ def _finish(
         steps=len(told),
         cached=sum(each.cached for each in told),
     )
+
+
+def _done(told: execution.Told, done: execution.Execution) -> why.Done:
+    vertex = told.vertex
+    below = layers.chain_id(done.states[vertex.inputs[0].id])
+    return why.Done(vertex.name, below, told.parts, told.cached, vertex.fresh)
 
 
 def _name(

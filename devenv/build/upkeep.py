@@ -20,7 +20,7 @@ from devenv.image import buildcache, usage
 from devenv.util import paths, tree
 
 KEPT_FAILURES = 86400.0
-_MEMORIES = ("selections", "contexts", "urls", "git", "received")
+_MEMORIES = ("selections", "contexts", "urls", "git", "received", "last", "compressed")
 
 
 class Usage(NamedTuple):
