@@ -9,9 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from devenv import errors
+from devenv.build import why
 from devenv.cli import context, formats, inventory, options, terminal
+from devenv.image import reference
 from devenv.reconcile import journal, record, waiting
 from devenv.runtime import logs
+from devenv.util import paths
 
 _LINES = 5  # of a container's last words
 
@@ -22,7 +26,12 @@ def command(
     service: options.Service,
     lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="Lines of its last output to show")] = _LINES,
 ) -> None:
-    """Say why a service was made anew, why it waits, or why it died."""
+    """Say why a service was made anew, why it waits, or why it died; or why an image's steps were."""
+    built = _built(service)
+    if built is not None and not _is_service(ctx, service):
+        for line in _of_image(built):
+            print(terminal.visible(line))
+        return
     project = context.load(ctx.obj, [service], warn=False)
     project.check_services([service])
     entries = list(journal.read(project.where, project.identity))
@@ -36,6 +45,28 @@ def command(
         told += reader.waits(service)
     for line in told:
         print(terminal.visible(line))
+
+
+def _built(name: str) -> why.Build | None:
+    """The last build of an image called so, if there was one."""
+    try:
+        wanted = reference.parse(name)
+    except errors.ImageError:
+        return None
+    return why.find(paths.locate(), str(wanted)) if wanted.transport is reference.Transport.REGISTRY else None
+
+
+def _is_service(ctx: typer.Context, name: str) -> bool:
+    try:
+        return name in context.load(ctx.obj, [], warn=False).canonical["services"]
+    except errors.DevenvError:
+        return False
+
+
+def _of_image(built: why.Build) -> Iterator[str]:
+    for step in built.steps:
+        yield f"{step.name}: {'from the cache' if step.cached else 'done anew'}"
+        yield from (f"  {reason}" for reason in step.reasons)
 
 
 class _Reader:

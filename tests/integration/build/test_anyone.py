@@ -44,6 +44,7 @@ def test_an_image_is_built_and_run(anyone: runner.Devenv, project: projects.Proj
     assert "CACHED" in again.stderr or "cached" in again.stderr
     assert anyone("run", "--rm", "one").stdout == "world\nd\n"
     anyone("down")
+    assert "COPY --from=one /app /app: from the cache" in anyone("why", "built").stdout
     shown = json.loads(anyone("image", "inspect", "built").stdout)
     assert shown[0]["Config"]["Cmd"] == ["cat", "/copied"]
 
