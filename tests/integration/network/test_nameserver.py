@@ -13,7 +13,7 @@ from pathlib import Path
 import dnslib
 import pytest
 
-from devenv.network import names, portproxy_client
+from devenv.network import manager, names, portproxy_client, types
 from devenv.util import identity, paths
 from tests.support import netlab, upstream
 from tests.support.polling import eventually
@@ -269,3 +269,48 @@ def test_a_container_that_has_ended_already_is_refused(proxy: portproxy_client.P
     assert list(failed) == [late.id]
     assert addresses(query(web, "web")) == ["172.18.0.2"]
     assert proxy.tell_names(names.Picture((dataclasses.replace(late, pid=1),), ())) != {}
+
+
+def test_many_lives_leave_nothing_behind(
+    proxy: portproxy_client.PortProxy,
+    project: Callable[[str], manager.NetworkManager],
+    where: paths.Paths,
+    soak: Callable[[int, int], int],
+) -> None:
+    """Wired, named and removed, some at once: `--soak` has 200 at once and 1,000 in all."""
+    atonce = soak(10, 200)
+    shop = project("shop")
+    network = shop.ensure(types.NetworkSpec(name="net"))
+    first = netlab.Container(0)
+    os.makedirs(where.container(first.id))
+    asker, *_ = wired(shop, [first])
+    told(proxy, asker)
+    pid = proxy._call({"op": "hello"})["pid"]
+    before = netlab.descriptors(pid)
+    for start in range(1, soak(2, 5) * atonce, atonce):
+        lives = [netlab.Container(start + number) for number in range(atonce)]
+        for one in lives:
+            os.makedirs(where.container(one.id), exist_ok=True)
+        cards = wired(shop, lives)
+        told(proxy, asker, *cards)
+        assert {addresses(query(first, each.service))[0] for each in cards} == {
+            each.places["net"].addresses[0] for each in cards
+        }
+        for one in lives:
+            one.end()
+            os.rmdir(where.container(one.id))
+            shop.release(one.id)
+        told(proxy, asker)
+    eventually(lambda: netlab.descriptors(pid) == before)
+    veths = lambda: [name for _, name in socket.if_nameindex() if name.startswith("dv") and name != network.bridge]  # noqa: E731
+    eventually(lambda: len(veths()) == 1, 30)
+    assert list(shop.list()[0].allocations) == [first.id]
+    first.end()
+
+
+def wired(shop: manager.NetworkManager, lives: list[netlab.Container]) -> list[names.Card]:
+    cards = []
+    for one in lives:
+        (found,) = shop.attach(one.id, one.pid, [types.EndpointSpec(network="net")])
+        cards.append(card(one, f"s{int(one.id, 16)}", found.ipv4))
+    return cards
