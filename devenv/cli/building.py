@@ -18,7 +18,7 @@ from devenv.cli import bringup, context, failedstep, report, settings, terminal
 from devenv.cli.display import sink, steps
 from devenv.image import reference
 from devenv.image import store as image_store
-from devenv.linux import process
+from devenv.linux import namespace, process
 from devenv.reconcile import building, dockerfiles, locking
 from devenv.supervisor import engine, launch
 from devenv.util import aside, paths
@@ -32,6 +32,9 @@ class Site:
         # A process with threads can't change its user namespace: this comes first.
         launch.make_folders(self.where)
         engine.share_user_namespace(self.where)
+        if not namespace.in_initial_user_namespace():
+            # An ordinary user may mount in a namespace of their own user namespace alone: an image, to copy out of it.
+            namespace.unshare(namespace.CLONE_NEWNS)
         self.given = given._replace(progress=settings.Progress.QUIET) if quiet else given
         self.store = image_store.ImageStore(self.where)
 

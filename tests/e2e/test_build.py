@@ -296,3 +296,22 @@ def test_a_shell_where_a_step_failed(
     assert re.search(r"^left behind$", screen.screen(), re.MULTILINE)
     assert "--debug" in anyone("image", "build", ".", *named, "--debug", code=5).stderr
     assert os.listdir(f"{anyone.data}/build/failed") == []
+
+
+def test_files_and_archives_in_place_of_an_image(
+    anyone: runner.Devenv, shop: projects.Project, base: pathlib.Path
+) -> None:
+    named = ("--build-context", f"base=oci-layout://{base}")
+    anyone("image", "build", ".", "--target", "build", *named, "-o", "out")
+    assert (shop / "out/src/out").read_text() == "one\ntwo\n"
+    anyone("image", "build", ".", *named, "-o", "type=tar,dest=out.tar")
+    with tarfile.open(shop / "out.tar") as archive:
+        found = archive.extractfile("out")
+        assert found is not None
+        assert found.read() == b"one\ntwo\n"
+    anyone("image", "build", ".", *named, "-t", "x:1", "--iidfile", "id", "--metadata-file", "about.json")
+    built = (shop / "id").read_text()
+    assert anyone("image", "inspect", "x:1", "--format", "{{.Id}}").stdout.strip() == built
+    about = json.loads((shop / "about.json").read_text())
+    assert about["containerimage.config.digest"] == built
+    assert about["image.name"] == "docker.io/library/x:1"

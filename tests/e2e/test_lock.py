@@ -158,3 +158,35 @@ def test_a_checkout_of_somebody_elses_runs(anyone: runner.Devenv, project: proje
     assert version(anyone) == "one"
     assert "devenv.lock` can't be written" in anyone("pull").stderr
     assert "devenv.lock` can't be written" in anyone("lock", code=4).stderr
+
+
+def test_what_a_dockerfile_is_built_upon(devenv: runner.Devenv, project: projects.Project, shelf: Shelf) -> None:
+    project.write(
+        {
+            "devenv.yaml": "name: p\nservices:\n  app: {build: ., stop_grace_period: 0s}\n",
+            "Dockerfile": f"FROM {shelf.host}/app:1\nRUN true\n",
+        }
+    )
+    name = f"{shelf.host}/app:1"
+    assert "is not in `devenv.lock`" in devenv("build", "--frozen", code=4).stderr
+    devenv("up", "-d")
+    assert list(locked(project)) == [name]
+    assert version(devenv) == "one"
+    assert devenv("lock", "--check").stderr == ""
+
+    shelf.put("two")
+    assert [row["Image"] for row in rows(devenv, "outdated")] == [name]
+    devenv("up", "-d", "--build")
+    assert version(devenv) == "one"
+    devenv("upgrade")
+    devenv("up", "-d", "--build")
+    assert version(devenv) == "two"
+
+    shelf.put("three")
+    before = locked(project)
+    devenv("build", "--pull", "--frozen")
+    assert locked(project) == before
+    devenv("build", "--pull")
+    assert locked(project) != before
+    devenv("up", "-d")
+    assert version(devenv) == "three"
