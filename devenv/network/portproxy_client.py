@@ -179,10 +179,24 @@ class PortProxy:
                         hint=f"see `{self._folder}/ports.log`",
                     ) from exc
                 continue
+            if not last and str(reply.get("error")).startswith("unknown operation"):
+                # Of a devenv before an upgrade. Who guards it notices its end, and tells the next one its ports.
+                self._end_old()
+                continue
             if not reply.get("ok"):
                 raise errors.NetworkError(f"the port proxy refuses: {reply.get('error')}")
             return reply
         raise AssertionError
+
+    def _end_old(self) -> None:
+        assert self._connection is not None
+        with contextlib.suppress(OSError):
+            self._connection.sendall(b'{"op": "shutdown"}\n')
+            _line(self._connection)
+        self._disconnect()
+        # It holds the lock to its very end.
+        with lock.held(f"{self._folder}/ports.lock"):
+            self._reap()
 
     def _connect(self, *, start: bool) -> bool:
         if self._connection is not None:

@@ -340,3 +340,20 @@ def test_a_dead_container_refuses_and_its_namespace_is_let_go(
     links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
     assert f"net:[{held}]" not in links
     assert os.stat(f"/proc/{pid}/ns/net").st_ino != held
+
+
+def test_a_proxy_that_does_not_know_what_is_asked_is_replaced(
+    proxy: portproxy_client.PortProxy, box: netlab.Container
+) -> None:
+    """It was started by a devenv before an upgrade."""
+    wanted = [portproxy_client.Wanted(tcp(80, 0), box.backend("172.18.0.2"))]
+    with server(box, 80, echo):
+        port = proxy.apply(wanted).published[0].port
+        before, guard = pid_of(proxy), proxy.guard()
+        with pytest.raises(errors.NetworkError, match="unknown operation 'dance'"):
+            proxy._call({"op": "dance"})
+        with guard:
+            assert guard.recv(1) == b""
+        assert pid_of(proxy) != before
+        assert proxy.apply(wanted).published[0].port == port
+        assert ask(port) == b"hello"
