@@ -10,7 +10,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from devenv.build import graph, layers
+from devenv import errors
+from devenv.build import exchange, graph, layers
 from devenv.image import buildcache, snapshot
 
 VERSION = 1  # of what a key is made of
@@ -30,8 +31,9 @@ def snapshot_form() -> str:
 class Cache:
     """For one build. Safe for threads."""
 
-    def __init__(self, tools: layers.Tools) -> None:
+    def __init__(self, tools: layers.Tools, offers: Mapping[str, exchange.Offer]) -> None:
         self._tools = tools
+        self._offers = offers
         self._made: list[buildcache.Entry] = []
         self._guard = threading.Lock()
 
@@ -39,12 +41,24 @@ class Cache:
         """Its blob is here, and stays as long as our lease is held."""
         entry = buildcache.load(self._tools.where, wanted)
         if entry is None:
-            return None
+            return self._offered(wanted)
         self._tools.held.add(entry.blob.digest)
         if not self._tools.blobs.has(entry.blob):
-            return None
+            return self._offered(wanted)
         buildcache.touch(self._tools.where, wanted)
         return layers.Layer(entry.diff_id, entry.blob, entry.created)
+
+    def _offered(self, wanted: str) -> layers.Layer | None:
+        offer = self._offers.get(wanted)
+        if offer is None:
+            return None
+        try:
+            offer.fetch(offer.entry.blob)
+        except (errors.ImageError, OSError):
+            return None  # then it is made here
+        layer = layers.Layer(offer.entry.diff_id, offer.entry.blob, offer.entry.created)
+        self.keep(wanted, layer, chain_id=offer.entry.chain_id, name=offer.entry.name)
+        return layer
 
     def keep(self, wanted: str, layer: layers.Layer, *, chain_id: str, name: str) -> None:
         entry = buildcache.Entry(wanted, layer.diff_id, layer.blob, chain_id, layer.created, name, settled=False)

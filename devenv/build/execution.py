@@ -15,10 +15,10 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from devenv import errors
-from devenv.build import cache, entering, graph, layers, progress, run, steps, transfer
+from devenv.build import cache, entering, exchange, graph, layers, progress, run, steps, transfer
 from devenv.linux import namespace
 from devenv.util import paths
 
@@ -54,6 +54,7 @@ class Execution:
         *,
         tell: progress.Tell,
         debug: bool = False,
+        offers: Mapping[str, exchange.Offer] | None = None,
     ) -> None:
         self._where = where
         self._tools = tools
@@ -61,7 +62,7 @@ class Execution:
         self._tell = tell
         self._debug = debug
         self._stopped = threading.Event()
-        self.cache = cache.Cache(tools)
+        self.cache = cache.Cache(tools, offers or {})
         self.states: dict[str, layers.State] = {}  # by a vertex' id
         self.made: dict[str, layers.Layer] = {}  # what each added
         self.told: dict[str, Told] = {}

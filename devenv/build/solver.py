@@ -15,6 +15,7 @@ from devenv import errors
 from devenv.build import (
     bases,
     convert,
+    exchange,
     execution,
     fetch,
     image,
@@ -30,9 +31,10 @@ from devenv.build import (
     sources,
     upkeep,
     why,
+    work,
 )
 from devenv.build.dockerfile import instructions, parser, rules
-from devenv.image import create, descriptor, manifest, reference
+from devenv.image import buildcache, create, descriptor, manifest, reference
 from devenv.image import store as image_store
 from devenv.util import paths
 
@@ -69,11 +71,30 @@ def solve(
             )
             for each in requests
         ]
-        done = execution.Execution(where, tools, machine, tell=tell, debug=any(each.debug for each in requests))
+        done = execution.Execution(
+            where,
+            tools,
+            machine,
+            tell=tell,
+            debug=any(each.debug for each in requests),
+            offers=_offers(requests, tools, held, tell),
+        )
         done.run([each.draft.vertex for one in images for each in one.converted])
         results = [_finish(each, where, store, tools, done) for each in images]
         done.cache.settle()
     return results
+
+
+def _offers(
+    requests: Sequence[request.Request], tools: layers.Tools, held: contextlib.ExitStack, tell: progress.Tell
+) -> dict[str, exchange.Offer]:
+    found: dict[str, exchange.Offer] = {}
+    for each in requests:
+        offered, notes = exchange.offers(each.cache_from, tools, held, environ=each.environ)
+        found = {**offered, **found}
+        for note in notes:
+            tell(progress.Step(id="cache", state=progress.State.WARNING, name="cache", service=each.service, text=note))
+    return found
 
 
 def _read(given: request.Request, found: bases.Bases, source: sources.Sources, machine: run.Machine) -> _Image:
@@ -161,6 +182,9 @@ def _finish(
     told = [
         done.told[each.id] for each in execution.ordered([one.draft.vertex for one in built.converted]) if each.work
     ]
+    for exchanged in given.cache_to:
+        entries = [entry for each in told if (entry := buildcache.load(where, each.key)) is not None]
+        exchange.give(exchanged, entries, tools, mounts=_mounts(told), environ=given.environ)
     why.record(where, given, [_done(each, done) for each in told])
     return result.Result(
         target=kept,
@@ -171,6 +195,12 @@ def _finish(
         steps=len(told),
         cached=sum(each.cached for each in told),
     )
+
+
+def _mounts(told: Sequence[execution.Told]) -> list[str]:
+    """The names of the cache mounts that the steps have."""
+    steps = (each.vertex.work for each in told)
+    return [one.id for step in steps if isinstance(step, work.Run) for one in step.mounts if one.kind == "cache"]
 
 
 def _done(told: execution.Told, done: execution.Execution) -> why.Done:

@@ -28,6 +28,12 @@ def image(
     return _Maker(where, store, held, what).document(target)
 
 
+def layer(
+    where: paths.Paths, store: blobs.BlobStore, given: descriptor.Descriptor, *, held: lease.Lease
+) -> descriptor.Descriptor:
+    return _Maker(where, store, held, "a layer").layer(given)
+
+
 class _Maker:
     def __init__(self, where: paths.Paths, store: blobs.BlobStore, held: lease.Lease, what: str) -> None:
         self._where = where
@@ -43,14 +49,14 @@ class _Maker:
         inner = manifest.references(json.dumps(given).encode(), target, what=self._what)
         inner = inner if name == "manifests" else inner[1:]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-            made = list(threads.map(self.document if name == "manifests" else self._layer, inner))
+            made = list(threads.map(self.document if name == "manifests" else self.layer, inner))
         if made == inner:
             return target
         entries = [_replaced(entry, each) for entry, each in zip(given[name], made, strict=True)]
         taker = create.Taker(self._blobs, held=self._held, what=self._what)
         return taker.value({**given, name: entries}, target.media_type)
 
-    def _layer(self, layer: descriptor.Descriptor) -> descriptor.Descriptor:
+    def layer(self, layer: descriptor.Descriptor) -> descriptor.Descriptor:
         if layer.media_type != descriptor.OCI_LAYER or not self._blobs.has(layer):
             return layer
         record = f"{self._where.data}/build/compressed/{layer.hex}.json"
