@@ -255,12 +255,16 @@ def _all_commands() -> Iterator[tuple[str, commands.Command]]:
 
 # What commands import inside their bodies.
 _PRELOADED = (
+    "devenv.build.solver",
     "devenv.cli.attached",
     "devenv.cli.attachment",
+    "devenv.cli.building",
     "devenv.cli.context",
     "devenv.cli.display.jsonl",
     "devenv.cli.display.plain",
     "devenv.cli.display.quiet",
+    "devenv.cli.display.steps_plain",
+    "devenv.cli.display.steps_tty",
     "devenv.cli.display.tty",
     "devenv.cli.inventory",
     "devenv.cli.logview",
