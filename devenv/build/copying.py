@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from devenv import errors
-from devenv.build import adding, context, fetch, git, graph, layers, selection, transfer
+from devenv.build import context, graph, layers, selection, transfer
 from devenv.build.dockerfile import instructions, words
 from devenv.util import fs, paths
+
+if TYPE_CHECKING:
+    from devenv.build import adding, fetch, git
 
 
 class Fetching(NamedTuple):
@@ -183,13 +186,13 @@ def read(
     remote: Remote,
 ) -> Transfer:
     given = tuple(map(expand, at.sources))
-    added = _added(at, given, expand, remote)
+    local, fetched = _added(at, given, expand, remote)
     return Transfer(
         origin=origin,
         is_copy=isinstance(at, instructions.Copy),
         words=given,
-        sources=added.local,
-        remote=added.remote,
+        sources=local,
+        remote=fetched,
         documents=tuple(
             (each.name, _document(each, variables, at) if each.expand else each.content) for each in at.heredocs
         ),
@@ -207,11 +210,15 @@ def read(
 
 def _added(
     at: instructions.Transfer, given: tuple[str, ...], expand: Callable[[str], str], remote: Remote
-) -> adding.Sources:
+) -> tuple[tuple[str, ...], tuple[adding.Source, ...]]:
+    """Those in the context, and those that are fetched."""
     if not isinstance(at, instructions.Add):
-        return adding.Sources(given, ())
-    if not at.checksum and not any(map(adding.is_remote, given)):
-        return adding.Sources(given, ())
+        return given, ()
+    # HTTP and git cost 25 ms that an ADD of the context's files shall not pay.
+    if not at.checksum and not any(":" in word for word in given):
+        return given, ()
+    from devenv.build import adding
+
     tools = remote()
     return adding.sources(
         given,

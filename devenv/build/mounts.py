@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from devenv import errors
-from devenv.build import agents, cachemounts, copying, graph, layers, request, run, secrets, selection, transfer
+from devenv.build import cachemounts, copying, graph, layers, request, run, secrets, selection, transfer
 from devenv.build.dockerfile import instructions
 from devenv.build.dockerfile import mounts as mount
 from devenv.linux import namespace
@@ -229,6 +229,8 @@ class _Maker:
                 )
             return
         path = f"{self._room.folder.private}/ssh.{number}"
+        from devenv.build import agents
+
         self._held.enter_context(agents.forwarded(found, path, environ=self._request.environ))
         os.chown(path, each.uid, each.gid)
         os.chmod(path, each.mode)

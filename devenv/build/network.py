@@ -10,10 +10,14 @@ import fcntl
 import ipaddress
 import os
 import threading
+from typing import TYPE_CHECKING
 
 from devenv import errors
-from devenv.network import manager, resolv, types
+from devenv.network import resolv, types
 from devenv.util import paths
+
+if TYPE_CHECKING:
+    from devenv.network import manager
 
 PROJECT = "devenv-build"
 # What systemd-resolved asks, where the machine itself asks that one.
@@ -37,6 +41,9 @@ class Network:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
                 self._users = os.open(f"{folder}/users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._users, fcntl.LOCK_SH)
+                # Half of what a build imports, and most of them ask nothing of it.
+                from devenv.network import manager
+
                 self._manager = manager.NetworkManager(paths=self._where, project_id=PROJECT, project_name=PROJECT)
                 self._manager.ensure(_SPEC)
             return self._manager

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.build import layers, network, request, runner, running, steps
+from devenv.build import layers, network, place, request, running, steps
 from devenv.network import hosts, resolv
 from devenv.runtime import bundle
 from devenv.runtime import seccomp as runtime_seccomp
@@ -130,7 +130,7 @@ def _options(command: Command, mounted: Mounted, *, lower: tuple[str, ...], fold
         rlimits={each.name: (each.soft, each.hard) for each in command.ulimits},
         network="host" if command.network == "host" else "",
         uts="host" if command.network == "host" else "",
-        cgroup_path=runner.cgroup_path(folder.id),
+        cgroup_path=place.of_cgroup(folder.id),
     )
     return options._replace(shm_size=command.shm_size) if command.shm_size else options
 

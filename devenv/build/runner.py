@@ -19,6 +19,7 @@ import socket
 import sys
 from typing import Any
 
+from devenv.build import place
 from devenv.linux import process
 from devenv.runtime import bundle, cgroup, container, protocol, userspace
 
@@ -106,7 +107,7 @@ class Runner:
         return {}
 
     def _op_sweep(self, name: str, _packet: protocol.Packet) -> dict[str, Any]:
-        cgroup.destroy(cgroup_path(name))
+        cgroup.destroy(place.of_cgroup(name))
         return {}
 
     # -- ends -----------------------------------------------------------------------------------------------------
@@ -137,10 +138,6 @@ class Runner:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(step.created.pid, 0)
             self._bury(step)
-
-
-def cgroup_path(name: str) -> str:
-    return f"devenv/devenv-build/{name}"
 
 
 def main(arguments: list[str]) -> None:

@@ -17,7 +17,6 @@ from devenv.build import (
     convert,
     exchange,
     execution,
-    fetch,
     image,
     layers,
     network,
@@ -121,7 +120,7 @@ def _dockerfile(given: request.Request, source: sources.Sources) -> tuple[str | 
     """Its text, and its path; "" for one that is no file."""
     if given.inline is not None:
         return given.inline, ""
-    if fetch.is_address(given.dockerfile):
+    if given.dockerfile.startswith(("http://", "https://")):
         path = source.fetching().fetcher.file(given.dockerfile).path
         return _text(path), ""
     context = source.place()

@@ -9,9 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from typing import NamedTuple
 
-from devenv.build import agents, context, copying, fetch, git, ignore, memory, remote, request, secrets
+from devenv.build import context, copying, ignore, memory, request, secrets
 from devenv.util import paths, tree
+
+
+class Place(NamedTuple):
+    folder: str  # whose files are read in place; "" where nothing but a Dockerfile came
+    dockerfile: str | None  # the text, if that is all that came
 
 
 class Sources:
@@ -24,12 +30,14 @@ class Sources:
         self._guard = threading.RLock()
         self._trees: dict[str, context.Tree] = {}
         self._fetching: copying.Fetching | None = None
-        self._found: remote.Context | None = None
+        self._found: Place | None = None
         self.dockerfile = ""  # its path, for the ignore file beside it
 
     def fetching(self) -> copying.Fetching:
         with self._guard:
             if self._fetching is None:
+                from devenv.build import fetch, git
+
                 environ = self._given.environ
 
                 def secret(name: str) -> bytes | None:
@@ -47,10 +55,12 @@ class Sources:
         given = next((each for each in self._given.ssh if each.id == "default"), None)
         if given is None:
             return environ.get("SSH_AUTH_SOCK", "")
+        from devenv.build import agents
+
         path = f"{self._where.run}/git-agent.{os.urandom(6).hex()}"
         return self._held.enter_context(agents.reached(given, path, environ=environ))
 
-    def place(self) -> remote.Context:
+    def place(self) -> Place:
         """Where the request's own context is on this machine; fetched, if it is not there yet."""
         with self._guard:
             if self._found is None:
@@ -74,16 +84,23 @@ class Sources:
         patterns = [[each.text, each.exception] for each in found.matcher.patterns] if found.matcher else []
         return f"{os.path.realpath(found.name)} {patterns}"
 
-    def _locate(self, given: str) -> remote.Context:
+    def _locate(self, given: str) -> Place:
+        if not given or os.path.isdir(given):
+            return Place(given, None)
+        # HTTP and git cost 25 ms that a build of what is here shall not pay.
+        from devenv.build import remote
+
         if given == "-":
             folder = f"{self._where.data}/build/received/{os.urandom(8).hex()}"
             os.makedirs(folder, mode=0o700)
             self._held.callback(tree.remove, folder)
-            return remote.received(0, folder)
-        if given and remote.is_remote(given):
+            received = remote.received(0, folder)
+            return Place(received.folder, received.dockerfile)
+        if remote.is_remote(given):
             tools = self.fetching()
-            return remote.opened(given, fetcher=tools.fetcher, repositories=tools.repositories)
-        return remote.Context(given, None, given)
+            fetched = remote.opened(given, fetcher=tools.fetcher, repositories=tools.repositories)
+            return Place(fetched.folder, fetched.dockerfile)
+        return Place(given, None)
 
     def _open(self, folder: str, dockerfile: str) -> context.Tree:
         if not folder:
