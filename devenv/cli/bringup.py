@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from devenv.cli import context, operate, options
+from devenv.cli import context, operate, options, secretcommands
 from devenv.cli.display import sink
 from devenv.reconcile import building
 from devenv.spec import lockfile
@@ -68,7 +68,7 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values = wishes._asdict()
     values["services"] = list(wishes.services)
     values["dry_run"] = wishes.dry_run or given.dry_run
-    values["project"] = building.named(project.canonical)
+    values["project"] = building.named(secretcommands.filled(project.canonical, project.identity.directory))
     values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
     values["parallel"] = given.parallel

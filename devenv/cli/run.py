@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from devenv import errors
-from devenv.cli import attachment, bringup, context, operate, options, terminal
+from devenv.cli import attachment, bringup, context, operate, options, secretcommands, terminal
 from devenv.cli.display import sink
 from devenv.reconcile import building
 from devenv.spec import lockfile
@@ -80,7 +80,7 @@ def command(
     has_terminal = terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)
     wants_tty = not no_tty and not detach and (tty or has_terminal)
     params = {
-        "project": building.named(project.canonical),
+        "project": building.named(secretcommands.filled(project.canonical, project.identity.directory)),
         "config_files": list(project.files),
         "service": service,
         "command": list(words or ()) or None,

@@ -79,12 +79,7 @@ class Containers:
                 _make_layer(overlay, f"{stage}/{os.path.relpath(overlay.upper, final)}")
                 os.mkdir(f"{stage}/{os.path.relpath(overlay.work, final)}", 0o700)
             if files:
-                os.mkdir(f"{stage}/files", 0o700)
-            for name, (content, mode, uid, gid) in files.items():
-                fs.write_whole(f"{stage}/files/{name}", content)
-                with contextlib.suppress(OSError):
-                    os.chown(f"{stage}/files/{name}", uid, gid)
-                os.chmod(f"{stage}/files/{name}", mode)
+                _lay(self.where.container_files(made.id), files)
             for name in _FILES:
                 with open(f"{stage}/{name}", "w") as file:
                     if name == "hostname":
@@ -95,6 +90,7 @@ class Containers:
             os.rename(stage, final)
         except BaseException:
             shutil.rmtree(stage, ignore_errors=True)
+            shutil.rmtree(self.where.container_files(made.id), ignore_errors=True)
             raise
 
     def update(self, made: record.Record, limits: resources.Resources, *, pid: int | None) -> None:
@@ -117,6 +113,7 @@ class Containers:
         ``shares``: kind of namespace -> id of the container whose one this container joins.
         """
         self._write_resolver(made)
+        self._check_files(made)
         snapshots.mount_volumes(self.where, made)
         if shares:
             self._join(made, shares)
@@ -125,6 +122,13 @@ class Containers:
             # A killed supervisor left it waiting, nobody knows how far connected.
             self.monitor.delete(made.id, force=True)
         return self.monitor.create(made.id, restarts=restarts)
+
+    def _check_files(self, made: record.Record) -> None:
+        if lost_files(self.where, made):
+            raise errors.ContainerError(
+                f"the configs and secrets of `{made.name}` were in memory, and the machine was restarted since",
+                hint=f"`devenv up -d {made.service}` makes its container anew, with all its volumes",
+            )
 
     def start(self, made: record.Record) -> None:
         """Let the process go."""
@@ -210,6 +214,7 @@ class Containers:
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.where.container(made.id), trash)
         tree.remove(trash)
+        tree.remove(self.where.container_files(made.id))
         if not released:
             self.networks.release(made.id)
         if volumes:
@@ -226,12 +231,17 @@ class Containers:
 
     def sweep(self) -> None:
         """Finish what a killed `prepare` or `discard` left: no container of ours has such a name."""
+        # Before the containers: whose files are there has a folder.
+        laid = os.listdir(f"{self.where.run}/files") if os.path.isdir(f"{self.where.run}/files") else []
         folder = f"{self.where.data}/containers"
         try:
             names = os.listdir(folder)
         except FileNotFoundError:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             return
+        for name in laid:
+            if not any(other == name or other.endswith(f"-{name}") for other in names):
+                tree.remove(f"{self.where.run}/files/{name}")
         mine = tuple(f".{state}-{self.project.id}-" for state in ("new", "old"))
         for name in names:
             # Another project's id may begin like ours; the 64 digits after it settle whose it is.
@@ -249,6 +259,22 @@ class Containers:
 
     def _hidden(self, kind: str, container_id: str) -> str:
         return f"{self.where.data}/containers/.{kind}-{self.project.id}-{container_id}"
+
+
+def lost_files(where: paths.Paths, made: record.Record) -> bool:
+    """Whether configs and secrets that were in memory are there no more."""
+    folder = f"{where.container_files(made.id)}/"
+    wanted = [str(mount["source"]) for mount in made.mounts if str(mount.get("source") or "").startswith(folder)]
+    return not all(map(os.path.exists, wanted))
+
+
+def _lay(folder: str, files: Mapping[str, tuple[bytes, int, int, int]]) -> None:
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for name, (content, mode, uid, gid) in files.items():
+        fs.write_whole(f"{folder}/{name}", content)
+        with contextlib.suppress(OSError):  # ids that a user namespace doesn't map stay ours
+            os.chown(f"{folder}/{name}", uid, gid)
+        os.chmod(f"{folder}/{name}", mode)
 
 
 def _make_layer(overlay: bundle.Overlay, path: str) -> None:

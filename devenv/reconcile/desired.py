@@ -95,21 +95,61 @@ def _on_bridges(project: Mapping[str, Any]) -> Mapping[str, Any]:
 def save(where: paths.Paths, project: identity.Project, environment: Environment) -> None:
     folder = where.project_data(project.id)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    fs.write_json(f"{folder}/desired.json", environment.to_json())
+    kept = environment.to_json()
+    kept["project"], values = _without_values(environment.project)
+    run = where.project_run(project.id)
+    if values:
+        # In memory (`<run>` is a tmpfs), for a supervisor that takes over; the disk never has them.
+        os.makedirs(run, mode=0o700, exist_ok=True)
+        fs.write_json(f"{run}/values.json", values)
+    else:
+        fs.remove(f"{run}/values.json")
+    fs.write_json(f"{folder}/desired.json", kept)
 
 
 def load(where: paths.Paths, project: identity.Project) -> Environment | None:
     data = fs.read_json(f"{where.project_data(project.id)}/desired.json")
+    values = fs.read_json(f"{where.project_run(project.id)}/values.json") or {}
     try:
-        return None if data is None else from_json(data)
+        return None if data is None else from_json({**data, "project": _with_values(data["project"], values)})
     except (KeyError, TypeError, AttributeError):
         return None
 
 
 def forget(where: paths.Paths, project: identity.Project) -> None:
+    fs.remove(f"{where.project_run(project.id)}/values.json")
     fs.remove(f"{where.project_data(project.id)}/desired.json")
     journal.forget(where, project)
     fs.remove_folder(where.project_data(project.id))
+
+
+def _without_values(project: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """The project without what variables and commands said of its configs and secrets, and that by itself."""
+    stripped, values = dict(project), {}
+    for kind in ("configs", "secrets"):
+        definitions = project.get(kind) or {}
+        hidden = {name: each for name, each in definitions.items() if is_hidden(each) and "content" in each}
+        if hidden:
+            values[kind] = {name: each["content"] for name, each in hidden.items()}
+            without = {
+                name: {key: item for key, item in each.items() if key != "content"} for name, each in hidden.items()
+            }
+            stripped[kind] = {**definitions, **without}
+    return stripped, values
+
+
+def _with_values(project: Mapping[str, Any], values: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    found = dict(project)
+    for kind, contents in values.items():
+        definitions = found.get(kind) or {}
+        known = {name: {**definitions[name], "content": text} for name, text in contents.items() if name in definitions}
+        found[kind] = {**definitions, **known}
+    return found
+
+
+def is_hidden(definition: Definition) -> bool:
+    """Whether its content is somebody's secret rather than a part of the spec."""
+    return bool(definition.get("environment") or (definition.get("x-devenv") or {}).get("command"))
 
 
 def sections(environment: Environment, name: str, image_id: str) -> dict[str, str]:
@@ -153,10 +193,7 @@ def content(environment: Environment, kind: str, source: str) -> bytes | None:
         )
     if definition.get("content") is not None:
         return str(definition["content"]).encode()
-    if definition.get("environment"):
-        # The command puts the caller's value there: the supervisor has another environment.
-        return str(definition.get("x-devenv-value") or "").encode()
-    return None
+    return b"" if is_hidden(definition) else None
 
 
 def _content_digest(environment: Environment, kind: str, source: str) -> str:

@@ -64,7 +64,7 @@ def make(
     folder = where.container(container_id)
     hostname = str(service.get("hostname") or container_id[:12])
     process = convert.process(service, image.config, hostname=hostname)
-    laid = builder.build(service, image, folder=folder, inherited=wish.inherited)
+    laid = builder.build(service, image, files=where.container_files(container_id), inherited=wish.inherited)
     mode = str(service.get("network_mode") or "")
     found = desired.sections(environment, wish.service, image.digest)
     made = record.Record(

@@ -55,9 +55,12 @@ class Builder:
         self._volumes = volumes
 
     def build(
-        self, service: convert.Service, image: image_store.Image, *, folder: str, inherited: Mapping[str, str]
+        self, service: convert.Service, image: image_store.Image, *, files: str, inherited: Mapping[str, str]
     ) -> Mounts:
-        """``folder`` is the container's; ``inherited``: anonymous volumes, by target, of the container it replaces."""
+        """``files``: where its configs and secrets are laid.
+
+        ``inherited``: anonymous volumes, by target, of the container it replaces.
+        """
         made = Mounts(ownership.who(service, image, self._environment.directory))
         for target in image.config.volumes:
             self._anonymous(made, {"target": target}, inherited)
@@ -69,7 +72,7 @@ class Builder:
             made.add(mount, kind="tmpfs")
         for kind in ("configs", "secrets"):
             for use in service.get(kind) or []:
-                self._file(made, kind, use, folder)
+                self._file(made, kind, use, files)
         made.mounts.sort(key=lambda mount: (posixpath.normpath(mount.target).count("/"), mount.target))
         return made
 
@@ -184,7 +187,7 @@ class Builder:
                 continue
             self._entry(made, {**entry, "read_only": entry.get("read_only") or mode == "ro"}, {})
 
-    def _file(self, made: Mounts, kind: str, use: Entry, folder: str) -> None:
+    def _file(self, made: Mounts, kind: str, use: Entry, files: str) -> None:
         source = use["source"]
         definition = self._environment.definitions(kind)[source]
         default = f"/run/secrets/{source}" if kind == "secrets" else f"/{source}"
@@ -192,15 +195,27 @@ class Builder:
         if not target.startswith("/"):
             target = f"/run/secrets/{target}" if kind == "secrets" else f"/{target}"
         content = desired.content(self._environment, kind, source)
+        path = ""
         if content is None:
             path = bind.resolve(definition["file"], base=self._environment.directory, create=False)
-        else:
+            if any(use.get(key) is not None for key in ("uid", "gid", "mode")) and os.path.isfile(path):
+                # A file of the person's keeps its owner: what is to have another is a copy.
+                content, path = _read(path), ""
+        if content is not None:
             name = f"{kind}.{len(made.files)}"
             mode = int(str(use.get("mode") or "0444"), 8)
             made.files[name] = (content, mode, int(use.get("uid") or 0), int(use.get("gid") or 0))
-            path = os.path.join(folder, "files", name)
+            path = f"{files}/{name}"
         made.add(
             bundle.Mount(type="bind", source=path, target=target, options=("bind", "ro", "rprivate")),
             kind="bind",
             read_only=True,
         )
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise errors.VolumeError(f"`{path}` can't be read: {exc.strerror}") from exc

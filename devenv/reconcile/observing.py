@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from devenv.reconcile import containers, desired, live, observed
@@ -19,7 +20,7 @@ def observe(
     volume_keys = _keys(environment, "volumes")
     return observed.Observed(
         project_id=project.id,
-        containers=tuple(container.observe() for container in containers_there),
+        containers=tuple(_container(container, mechanisms) for container in containers_there),
         networks=tuple(
             observed.Network(name=network.name, key=network_keys.get(network.name, ""), digest=network.wishes)
             for network in mechanisms.networks.list()
@@ -30,6 +31,15 @@ def observe(
             if not volume.anonymous
         ),
     )
+
+
+def _container(container: live.Live, mechanisms: containers.Containers) -> observed.Container:
+    found = container.observe()
+    if container.runs or not containers.lost_files(mechanisms.where, container.record):
+        return found
+    # After a restart of the machine: only a new one has them again.
+    gone = {"configs and secrets, which were in memory": "gone"}
+    return dataclasses.replace(found, config_digest="", sections={**found.sections, **gone})
 
 
 def _keys(environment: desired.Environment | None, kind: str) -> dict[str, str]:

@@ -545,6 +545,7 @@ _FILE_OBJECT: dict[str, Any] = {
     "external": EXTERNAL,
     "labels": LIST_OR_DICT,
     "template_driver": STRING,
+    "x-devenv": Object({"command": COMMAND}, doc="A command whose output is the content, in place of a file"),
 }
 SECRET = Object({**_FILE_OBJECT, "driver": STRING, "driver_opts": OPTIONS})
 CONFIG = Object({**_FILE_OBJECT, "content": STRING})

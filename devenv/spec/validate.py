@@ -36,6 +36,8 @@ def _file_objects(spec: Names, section: str, sources: tuple[str, ...], report: d
         if not isinstance(item, dict):
             continue
         given = [source for source in sources if source in item]
+        if isinstance(item.get("x-devenv"), dict) and item["x-devenv"].get("command"):
+            given.append("x-devenv.command")
         shown = " and ".join(f"`{source}`" for source in given)
         if len(given) > 1:
             report.add((section, name), f"`{section}.{name}` has {shown}; it can have one of them", hint="keep one")
@@ -94,7 +96,9 @@ def consistency(
                 message = f"`{item['name']}` can't be the name of a {section[:-1]}"
                 report.add((section, name, "name"), message, hint=hint, value=item["name"])
     for name, secret in (all_names.get("secrets") or {}).items():
-        if not secret.get("external") and not (secret.get("file") or secret.get("environment") or secret.get("driver")):
+        if not secret.get("external") and not any(
+            secret.get(source) for source in ("file", "environment", "driver", "x-devenv")
+        ):
             report.add(("secrets", name), f"the secret `{name}` needs `file` or `environment`")
     cycle = find_cycle({name: sorted(service.get("depends_on") or {}) for name, service in services.items()})
     if cycle:

@@ -21,6 +21,10 @@ class Paths(NamedTuple):
     def container_run(self, container_id: str) -> str:
         return f"{self.run}/containers/{container_id}"
 
+    def container_files(self, container_id: str) -> str:
+        """Its configs and secrets: in memory, where `<run>` is a tmpfs."""
+        return f"{self.run}/files/{container_id}"
+
     def other_runtime(self, container_id: str) -> str:
         """What another runtime keeps of a container. A short path, since sockets are made in it."""
         return f"{self.run}/oci/{container_id[:16]}"
