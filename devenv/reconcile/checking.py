@@ -58,6 +58,7 @@ def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
         convert.grace_period(service)
         yield from _memory(convert.resources(service))
         convert.size(service.get("shm_size"))
+        convert.device_rules(service)
         if not service.get("network_mode"):
             convert_network.endpoints(service, environment.definitions("networks"))
     except ValueError as exc:

@@ -8,6 +8,7 @@ with a record, a list of mounts and the options of a bundle.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,7 +36,6 @@ NOT_EFFECTIVE = {
     "cpu_rt_period": "real-time scheduling",
     "cpu_rt_runtime": "real-time scheduling",
     "credential_spec": "it is for Windows",
-    "device_cgroup_rules": "device rules",
     "external_links": "links to containers outside the project",
     "gpus": "GPUs",
     "isolation": "it is for Windows",
@@ -245,6 +245,21 @@ def device_list(service: Service) -> list[bundle.Device]:
             )
         )
     return found
+
+
+_DEVICE_RULE = re.compile(r"([abc]) (\d+|\*):(\d+|\*) ([rwm]{1,3})", re.ASCII)
+
+
+def device_rules(service: Service) -> tuple[dict[str, Any], ...]:
+    """`device_cgroup_rules`, such as ``c 13:* rwm``, in the runtime specification's words. Raises ``ValueError``."""
+    found = []
+    for text in service.get("device_cgroup_rules") or []:
+        match = _DEVICE_RULE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"`device_cgroup_rules: {text}` is not of the form `c 13:* rwm`")
+        major, minor = (-1 if value == "*" else int(value) for value in match.group(2, 3))
+        found.append({"allow": True, "type": match[1], "major": major, "minor": minor, "access": match[4]})
+    return tuple(found)
 
 
 def extra_hosts(service: Service) -> dict[str, list[str]]:

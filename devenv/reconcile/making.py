@@ -170,6 +170,7 @@ def _options(
         resources=limits(service),
         oom_score_adj=convert.whole(service.get("oom_score_adj")),
         devices=tuple(convert.device_list(service)),
+        device_rules=convert.device_rules(service),
         init=bool(service.get("init")),
         cgroup_path=f"devenv/{made.project_id}/{made.id}",
         shm_size=convert.size(service.get("shm_size")) or convert.DEFAULT_SHM,

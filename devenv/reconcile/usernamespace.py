@@ -33,6 +33,8 @@ def notes(service: convert.Service) -> list[str]:
         found.append(
             "`userns_mode: auto` needs root: an ordinary user's services share the ids that /etc/subuid lends the user"
         )
+    if service.get("device_cgroup_rules"):
+        found.append("`device_cgroup_rules` need root: an ordinary user's containers can't make device nodes")
     for device in convert.device_list(service):
         if os.path.exists(device.source) and not os.access(device.source, os.R_OK | os.W_OK):
             found.append(

@@ -127,6 +127,7 @@ class Options(NamedTuple):
     resources: resources.Resources = resources.Resources()
     oom_score_adj: int | None = None
     devices: tuple[Device, ...] = ()
+    device_rules: tuple[Mapping[str, Any], ...] = ()  # beside those of ``devices``: what it may make nodes of and open
     init: bool = False
     runtime: Runtime | None = None  # None for the built-in one
     cgroup_path: str = ""  # relative to devenv's own place in each hierarchy
@@ -172,7 +173,7 @@ def build(options: Options) -> dict[str, Any]:
         "sysctl": {**({} if options.network else NETWORK_SYSCTLS), **options.sysctls},
         "resources": {
             **resources.to_oci(options.resources),
-            **({"devices": [{"allow": True, "access": "rwm"}]} if options.privileged else {}),
+            **_device_rules(options),
         },
         "cgroupsPath": options.cgroup_path,
         "devices": [
@@ -203,6 +204,12 @@ def build(options: Options) -> dict[str, Any]:
     if options.domainname:
         config["domainname"] = options.domainname
     return config
+
+
+def _device_rules(options: Options) -> dict[str, Any]:
+    if options.privileged:
+        return {"devices": [{"allow": True, "access": "rwm"}]}
+    return {"devices": [dict(rule) for rule in options.device_rules]} if options.device_rules else {}
 
 
 def _seccomp(options: Options, capabilities: list[str]) -> dict[str, Any] | None:
