@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors, events
 from devenv.build import entering, request, result
-from devenv.cli import bringup, context, failedstep, report, settings, terminal
+from devenv.cli import bringup, context, failedstep, report, secretcommands, settings, terminal
 from devenv.cli.display import sink, steps
 from devenv.image import reference
 from devenv.image import store as image_store
@@ -134,11 +134,12 @@ def build(
             if str(reference.parse(image)) not in own:
                 lock.pinned(image)
     pins = building.pins({name: locked.digest for name, locked in lock.images.items()})
+    spec = secretcommands.filled(project.canonical, project.identity.directory, built=list(planned.requests))
     built: dict[str, result.Result] = {}
     for wave in building.waves(planned.needs):
         asked = [
             building.make(
-                project.canonical,
+                spec,
                 name,
                 wishes,
                 directory=project.identity.directory,

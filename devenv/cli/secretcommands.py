@@ -7,7 +7,7 @@ disk and shown by no command.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from devenv import errors
@@ -15,22 +15,23 @@ from devenv import errors
 _TIMEOUT = 120.0  # somebody may have to touch a key
 
 
-def filled(project: Mapping[str, Any], directory: str) -> dict[str, Any]:
-    """The project, with the contents of what its services use."""
+def filled(project: Mapping[str, Any], directory: str, *, built: Collection[str] | None = None) -> dict[str, Any]:
+    """The project, with the contents of what its services use; with ``built``, of what the builds of these do."""
     found = dict(project)
     for kind in ("configs", "secrets"):
         definitions = project.get(kind) or {}
         values = {
             name: {**definitions[name], "content": _output(kind, name, command, directory)}
-            for name, command in _commands(project, kind)
+            for name, command in _commands(project, kind, built)
         }
         if values:
             found[kind] = {**definitions, **values}
     return found
 
 
-def _commands(project: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
-    services = (project.get("services") or {}).values()
+def _commands(project: Mapping[str, Any], kind: str, built: Collection[str] | None) -> Iterator[tuple[str, Any]]:
+    every = project.get("services") or {}
+    services = every.values() if built is None else [every[name]["build"] for name in built]
     used = {use["source"] for service in services for use in service.get(kind) or []}
     for name, definition in sorted((project.get(kind) or {}).items()):
         command = (definition.get("x-devenv") or {}).get("command")

@@ -171,12 +171,14 @@ def _secret(project: Mapping[str, Any], name: str, use: Mapping[str, Any]) -> re
     source = str(use["source"])
     definition = (project.get("secrets") or {}).get(source) or {}
     key = str(use.get("target") or source)
-    if definition.get("x-devenv-value") is not None:
-        return request.Secret(key, value=str(definition["x-devenv-value"]).encode())
+    if definition.get("content") is not None:
+        return request.Secret(key, value=str(definition["content"]).encode())
     if definition.get("environment"):
         return request.Secret(key, variable=str(definition["environment"]))
     if definition.get("file"):
         return request.Secret(key, path=str(definition["file"]))
+    if (definition.get("x-devenv") or {}).get("command"):
+        return request.Secret(key)  # it is run when something is built, and is `content` by then
     raise errors.BuildError(
         f"the build of `{name}` uses the secret `{source}`, which has neither `file:` nor `environment:`"
     )

@@ -148,20 +148,23 @@ def test_a_secret_leaves_no_trace(devenv: runner.Devenv, project: projects.Proje
             build:
               context: .
               additional_contexts: {base: "oci-layout://BASE"}
-              secrets: [token, {source: file, target: key}]
+              secrets: [token, {source: file, target: key}, asked]
         secrets:
+          asked: {x-devenv: {command: "printf hidden; printf -- -in-a-command"}}
           token: {environment: TOKEN}
           file: {file: ./secret}
         """,
         Dockerfile=(
             "FROM base\n"
             "RUN --mount=type=secret,id=token --mount=type=secret,id=key wc -c /run/secrets/token /run/secrets/key\n"
+            "RUN --mount=type=secret,id=asked wc -c /run/secrets/asked\n"
         ),
         secret="hidden-in-a-file",
     )
     told = devenv("build", env={"TOKEN": "hidden-in-the-environment"}).stderr
     assert "25 /run/secrets/token" in told
     assert "16 /run/secrets/key" in told
+    assert "19 /run/secrets/asked" in told
     kept = [path for path in pathlib.Path(devenv.folder).rglob("*") if path.is_file() and path.name != "secret"]
     assert len(kept) > 5
     assert not [path for path in kept if b"hidden-in" in path.read_bytes()]

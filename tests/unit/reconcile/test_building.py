@@ -20,7 +20,8 @@ def made(build: dict[str, Any], *, images: dict[str, str] | None = None, **more:
         "secrets": {
             "token": {"environment": "TOKEN"},
             "key": {"file": "/src/key"},
-            "given": {"environment": "GIVEN", "x-devenv-value": "42"},
+            "given": {"environment": "GIVEN", "content": "42"},
+            "asked": {"x-devenv": {"command": "pass show x"}},
             "nothing": {"external": True},
         },
     }
@@ -47,6 +48,7 @@ def made(build: dict[str, Any], *, images: dict[str, str] | None = None, **more:
         ({"secrets": [{"source": "token"}]}, "secrets", (request.Secret("token", variable="TOKEN"),)),
         ({"secrets": [{"source": "key", "target": "id"}]}, "secrets", (request.Secret("id", path="/src/key"),)),
         ({"secrets": [{"source": "given"}]}, "secrets", (request.Secret("given", value=b"42"),)),
+        ({"secrets": [{"source": "asked"}]}, "secrets", (request.Secret("asked"),)),
         ({"ssh": ["default"]}, "ssh", (request.Agent("default", ()),)),
         ({"ssh": ["k=./key,/b"]}, "ssh", (request.Agent("k", ("/src/key", "/b")),)),
         ({"network": "none"}, "network", "none"),
