@@ -1,6 +1,6 @@
 """A snapshot of a large volume beside `cp -a`, and a bind mount that is idmapped beside one that is not, in one run.
 
-    .venv/bin/python tests/bench/bench_storage.py [--size 1024] [--rounds 3]
+    .venv/bin/python tests/bench/bench_storage.py [--size 1024] [--rounds 3] [--json FILE]
 
 ``--size`` is the volume's, in MiB. Saving is measured twice: the command with the stop and start of the one service,
 and what devenv says that the snapshot itself took. On the disk that holds /tmp; as root.
@@ -9,6 +9,7 @@ and what devenv says that the snapshot itself took. On the disk that holds /tmp;
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -85,6 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=1024, help="MiB")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE", help="write all samples, in seconds")
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("bench_storage needs root: only root maps ids and mounts overlays for all", file=sys.stderr)
@@ -108,6 +110,8 @@ def main() -> int:
     medians = {name: statistics.median(times) for name, times in found.items()}
     for name, base in (("mapped", "plain"), *((each, "cp -a") for each in medians if each not in {"mapped", "plain"})):
         print(f"{name:14} {medians[name] * 1000:9.1f} ms  {medians[name] / medians[base]:7.3f} of `{base}`")
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(found, indent=1))
     return 0
 
 
