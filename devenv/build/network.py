@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from devenv import errors
-from devenv.network import resolv, types
+from devenv.network import resolv, store, types
 from devenv.util import paths
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class Network:
     def _open(self) -> manager.NetworkManager:
         with self._lock:
             if self._manager is None:
-                folder = self._where.project_run(PROJECT)
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-                self._users = os.open(f"{folder}/users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._users = _users(self._where)
                 fcntl.flock(self._users, fcntl.LOCK_SH)
                 # Half of what a build imports, and most of them ask nothing of it.
                 from devenv.network import manager
@@ -76,6 +74,33 @@ class Network:
             finally:
                 used.close()
                 os.close(self._users)
+
+
+def sweep(where: paths.Paths) -> None:
+    """Take down what builders left that were killed, unless somebody uses it."""
+    if not store.load_project(where, PROJECT):
+        return
+    from devenv.network import manager
+
+    users = _users(where)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        left = manager.NetworkManager(paths=where, project_id=PROJECT, project_name=PROJECT)
+        with contextlib.suppress(errors.NetworkError):
+            left.remove(_SPEC.name)
+            left.shutdown()
+        left.close()
+    finally:
+        os.close(users)
+
+
+def _users(where: paths.Paths) -> int:
+    folder = where.project_run(PROJECT)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return os.open(f"{folder}/users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def resolver(path: str = resolv.PATH, upstream: str = UPSTREAM) -> str:

@@ -62,22 +62,22 @@ def clear(where: paths.Paths) -> int:
 
 
 def clear_steps(where: paths.Paths, machine: run.Machine | None = None) -> None:
-    """Processes, cgroups, addresses and folders of steps whose builder was killed."""
-    if not steps.left(where):
-        return
-    with contextlib.ExitStack() as held:
-        if machine is None:
-            machine = run.Machine(running.Running(where), network.Network(where))
-            held.callback(machine.running.close)
-            held.callback(machine.network.close)
-        used = machine
+    """Processes, cgroups, addresses and folders of steps whose builder was killed, and a network that nobody uses."""
+    if steps.left(where):
+        with contextlib.ExitStack() as held:
+            if machine is None:
+                machine = run.Machine(running.Running(where), network.Network(where))
+                held.callback(machine.running.close)
+                held.callback(machine.network.close)
+            used = machine
 
-        def end(name: str) -> None:
-            used.running.sweep(name)
-            with contextlib.suppress(errors.NetworkError):
-                used.network.release(name)
+            def end(name: str) -> None:
+                used.running.sweep(name)
+                with contextlib.suppress(errors.NetworkError):
+                    used.network.release(name)
 
-        steps.sweep(where, end)
+            steps.sweep(where, end)
+    network.sweep(where)
 
 
 def _drop_older(folder: str, before: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import pytest
 
 from devenv import errors
 from devenv.build import progress, upkeep
-from devenv.image import gc
+from devenv.image import buildcache, gc
 from devenv.linux import mount
 from tests.support import building, machine, polling
 
@@ -102,6 +103,29 @@ def _next_build_is_right(builder: building.Builder) -> None:
     assert (built.read("/one"), built.read("/two")) == ("one\n", "two\n")
     assert builder.leftovers == []
     assert _sleeps(builder) == []
+
+
+def test_killed_anywhere_nothing_that_is_wrong_is_kept(builder: building.Builder) -> None:
+    """After each thing that it says: between a step's end and the next one's beginning lies the commit of its layer."""
+    builder.write({"src/a": "1"})
+    for count in range(1, 8):
+        other = Other(builder)
+        assert other.process.stdout is not None
+        try:
+            for _ in range(count):
+                other.process.stdout.readline()
+        finally:
+            for pid in other.children():
+                os.kill(pid, signal.SIGKILL)
+            other.end()
+    built = builder.build(DOCKERFILE)
+
+    assert (built.read("/src/a"), built.read("/one"), built.read("/two")) == ("1", "one\n", "two\n")
+    assert builder.leftovers == []
+    assert not _sleeps(builder)
+    for entry in buildcache.everything(builder.where):
+        path = f"{builder.where.data}/blobs/sha256/{entry.entry.blob.hex}"
+        assert hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() == entry.entry.blob.hex
 
 
 @pytest.fixture
