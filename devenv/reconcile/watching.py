@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devenv import errors
-from devenv.reconcile import desired, live, syncing
+from devenv.reconcile import desired, live, notes, syncing
 from devenv.sync import rules, transfer, tree, watcher
 
 if TYPE_CHECKING:
@@ -35,19 +35,6 @@ Place = tuple[str, str]  # a target, and the path beneath it
 # Something that never calms down is acted upon all the same.
 _LONGEST_CALM = 2.0
 _NAMED = 3  # files that a message names
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """A line for whoever watches."""
-
-    text: str
-    service: str = ""
-    level: str = "info"  # info, warning, error; batch for what one batch does, build for progress
-    hint: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return {"watch": dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,7 +56,7 @@ class Session:
         environment: desired.Environment,
         services: Sequence[str],
         *,
-        say: Callable[[Note], None],
+        say: Callable[[notes.Note], None],
         act: Act,
     ) -> None:
         self.services = tuple(services)
@@ -113,7 +100,7 @@ class Session:
             [each.root for each in self._trees],
             skip=self._skips,
             notify=wake,
-            warn=lambda text, hint: self._say(Note(text=text, level="warning", hint=hint)),
+            warn=lambda text, hint: self._say(notes.Note(text=text, level="warning", hint=hint)),
             now=events.time,
         )
         await self._loop.run(self._watcher.start)
@@ -122,7 +109,7 @@ class Session:
         for name in self._plans:
             for container in self._running(name):
                 await self._level(container, self._initial(name))
-        self._say(Note(text="Watch enabled"))
+        self._say(notes.Note(text="Watch enabled"))
 
     async def end(self) -> None:
         self._task.cancel()
@@ -131,7 +118,7 @@ class Session:
         await asyncio.wait({task for task in (self._task, self._acting) if task is not None})
         await self._loop.run(self._watcher.close)
         await self._hands.close()
-        self._say(Note(text="Watch disabled"))
+        self._say(notes.Note(text="Watch disabled"))
 
     async def before_start(self, container: live.Live) -> None:
         """Bring a container level whose process waits. What fails is said, and keeps nobody from starting."""
@@ -168,7 +155,11 @@ class Session:
                 else:
                     self._begin_acting()
             except errors.DevenvError as exc:
-                self._say(Note(text=exc.message, level="error", hint=exc.hint or ""))
+                self._say(notes.Note(text=exc.message, level="error", hint=exc.hint or ""))
+            except Exception as exc:  # noqa: BLE001  a fault of ours must not end the watching in silence
+                self._say(notes.Note(text=f"{type(exc).__name__}: {exc}", level="error"))
+                await asyncio.sleep(1.0)
+                self._watcher.look_at_everything()
 
     async def _batch(self) -> None:
         changes = await self._loop.run(self._watcher.take)
@@ -229,7 +220,7 @@ class Session:
         if not synced and not batch.then:
             return
         text = _summary(service, batch, bool(synced), self.environment.directory)
-        self._say(Note(text=text, service=service, level="batch"))
+        self._say(notes.Note(text=text, service=service, level="batch"))
         if batch.then:
             if not self._due:
                 self._due_since = asyncio.get_running_loop().time()
@@ -265,7 +256,9 @@ class Session:
         result = await self._apply(container, items)
         if result is not None and result.changed:
             count = _count(len(result.changed))
-            self._say(Note(text=f"{container.record.name} brought level: {count}", service=container.record.service))
+            self._say(
+                notes.Note(text=f"{container.record.name} brought level: {count}", service=container.record.service)
+            )
 
     async def _apply(self, container: live.Live, items: Sequence[transfer.Item]) -> transfer.Result | None:
         if not items:
@@ -291,7 +284,7 @@ class Session:
             self._acting = None
             self._wake.set()
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._say(Note(text=f"{type(error).__name__}: {error}", level="error"))
+                self._say(notes.Note(text=f"{type(error).__name__}: {error}", level="error"))
 
         self._acting.add_done_callback(ended)
 
@@ -309,7 +302,9 @@ class Session:
                     if rule.action is rules.Action.SYNC_EXEC:
                         await self._act(service, rules.Action.SYNC_EXEC, rule.exec)
             except errors.DevenvError as exc:
-                self._say(Note(text=f"{service}: {exc.message}", service=service, level="error", hint=exc.hint or ""))
+                self._say(
+                    notes.Note(text=f"{service}: {exc.message}", service=service, level="error", hint=exc.hint or "")
+                )
 
     # -- telling -------------------------------------------------------------------------------------------------
 
@@ -317,7 +312,7 @@ class Session:
         """Once."""
         if (service, text) not in self._told:
             self._told.add((service, text))
-            self._say(Note(text=text, service=service, level="warning", hint=hint))
+            self._say(notes.Note(text=text, service=service, level="warning", hint=hint))
 
     def _skips(self, path: str, is_folder: bool) -> bool:
         if is_folder:

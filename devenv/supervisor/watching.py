@@ -12,13 +12,15 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devenv import errors
-from devenv.reconcile import desired, hooks, superseded
+from devenv.reconcile import desired, hooks, notes
 from devenv.reconcile import loop as loop_module
-from devenv.reconcile import watching as session_module
-from devenv.sync import rules
+
+if TYPE_CHECKING:
+    from devenv.reconcile import watching as session_module
+    from devenv.sync import rules
 
 Send = Callable[[dict[str, Any]], None]
 Perform = Callable[[str, Mapping[str, Any], Send], Awaitable[Any]]
@@ -39,7 +41,7 @@ class Watching:
         self._prune = True  # remove the image that a rebuild replaces
         self._environ: Mapping[str, str] = {}  # of the command that asked for the watching: logins, proxies
         self._leaving: asyncio.TimerHandle | None = None
-        self._missed: list[session_module.Note] = []  # what was said before anybody looked on
+        self._missed: list[notes.Note] = []  # what was said before anybody looked on
 
     async def begin(
         self,
@@ -70,7 +72,7 @@ class Watching:
         try:
             await self.begin(environment, environment.watch or (), background=True)
         except errors.DevenvError as exc:
-            self._log(session_module.Note(text=f"watching: {exc.message}", level="error"))
+            self._log(notes.Note(text=f"watching: {exc.message}", level="error"))
 
     async def attend(self, params: Mapping[str, Any], send: Send) -> None:
         """Look on until the caller goes, beginning a session where there is none."""
@@ -107,6 +109,9 @@ class Watching:
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _replace(self, environment: desired.Environment, services: Sequence[str]) -> None:
+        # 20 ms to import, for which nobody waits who watches nothing.
+        from devenv.reconcile import watching as session_module
+
         made = session_module.Session(self._loop, environment, services, say=self._say, act=self._act)
         await self._end()
         self._loop.session = made
@@ -134,7 +139,7 @@ class Watching:
             if not self._background and not self._sends:
                 await self._end()
 
-    def _say(self, note: session_module.Note) -> None:
+    def _say(self, note: notes.Note) -> None:
         if note.level not in {"batch", "build"}:
             self._log(note)
         if not self._sends:
@@ -142,24 +147,26 @@ class Watching:
         for send in list(self._sends):
             send(note.to_json())
 
-    def _log(self, note: session_module.Note) -> None:
+    def _log(self, note: notes.Note) -> None:
         sys.stderr.write(f"watch: {note.text}\n")
 
     # -- what a change asks for ----------------------------------------------------------------------------------
 
     async def _act(self, service: str, action: rules.Action, hook: Mapping[str, Any]) -> None:
-        if action is rules.Action.SYNC_EXEC:
+        if action == "sync+exec":
             await self._execute(service, hook)
-        elif action is rules.Action.RESTART:
+        elif action == "restart":
             await self._perform("restart", {"services": [service]}, self._pass_on)
-            self._say(session_module.Note(text=f"{service}: restarted", service=service))
+            self._say(notes.Note(text=f"{service}: restarted", service=service))
         else:
             before = {item.record.image_id for item in self._loop.of_service(service)}
             await self._rebuild(service)
             if self._prune:
+                from devenv.reconcile import superseded
+
                 images = self._loop.containers.images
                 await self._loop.run(superseded.remove, self._loop.where, images, before)
-            self._say(session_module.Note(text=f"{service}: rebuilt", service=service))
+            self._say(notes.Note(text=f"{service}: rebuilt", service=service))
 
     async def _rebuild(self, service: str) -> None:
         """As `up --build` does for that service, by that very command: builds need a process of their own."""
@@ -185,7 +192,7 @@ class Watching:
             async for raw in process.stdout:
                 line = raw.decode(errors="replace").rstrip()
                 last = [*last[-9:], line]
-                self._say(session_module.Note(text=f"{service}: {line}", service=service, level="build"))
+                self._say(notes.Note(text=f"{service}: {line}", service=service, level="build"))
             code = await process.wait()
         except asyncio.CancelledError:
             process.terminate()
@@ -205,7 +212,7 @@ class Watching:
             end = "" if code == 0 else f" ended with {'a timeout' if code is None else code}"
             said = f"{container.record.name}: `{' '.join(argv)}`{end}" + (f"\n{text}" if text else "")
             if text or end:
-                self._say(session_module.Note(text=said, service=service, level=level))
+                self._say(notes.Note(text=said, service=service, level=level))
 
     def _pass_on(self, message: dict[str, Any]) -> None:
         for send in list(self._sends):

@@ -75,6 +75,7 @@ class Watcher:
         self._anchors: dict[str, _Anchor] = {}
         self._pending: dict[str, bool] = {}
         self._everything = False
+        self._lost = False  # events were: which folders there are is not known any more
         self._inotify: inotify_c.InotifyFD | None = None
         self._poller: threading.Thread | None = None
         self._closing = threading.Event()
@@ -115,9 +116,15 @@ class Watcher:
             changes = Changes(self._pending, self._everything)
             self._pending, self._everything = {}, False
             self.debounce.taken()
-        if changes.everything:
-            self._watch_roots()
+            lost, self._lost = self._lost, False
+        if lost:
+            self._begin_anew()
         return changes
+
+    def look_at_everything(self) -> None:
+        with self._lock:
+            self._everything = True
+        self._told(weak=False)
 
     @property
     def count(self) -> int:
@@ -138,6 +145,15 @@ class Watcher:
                 return
             self._inotify.start()
         self._watch_roots()
+
+    def _begin_anew(self) -> None:
+        """The new watches come before the old ones go, and the look at everything after both."""
+        with self._lock:
+            old = self._inotify
+        self._begin()
+        if old is not None:
+            old.stop()
+            old.join()
 
     def _watch_roots(self) -> None:
         for root in self._roots:
@@ -232,12 +248,15 @@ class Watcher:
     def overflowed(self) -> None:
         """Events were lost, those of new folders among them."""
         with self._lock:
-            if self._everything:
+            if self._lost:
                 return
-            self._everything = True
-            self._folders.clear()
-            self._anchors.clear()
-        self._told(weak=False)
+            self._lost = True
+        self.look_at_everything()
+
+    def forgot(self, folder: _Folder) -> None:
+        with self._lock:
+            if self._folders.get(folder.path) is folder:
+                del self._folders[folder.path]
 
     def _mark(self, path: str, *, deep: bool = False, weak: bool = False) -> None:
         with self._lock:
@@ -297,9 +316,7 @@ class _Folder:
 
     def on_watch_deleted(self, wd: inotify_c.WatchDescriptor) -> None:
         self.gone = True
-        folders = self._watcher._folders
-        if folders.get(self.path) is self:
-            folders.pop(self.path, None)
+        self._watcher.forgot(self)
 
     def on_queue_overflow(self) -> None:
         self._watcher.overflowed()
