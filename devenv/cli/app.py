@@ -56,6 +56,10 @@ class Command(core.TyperCommand):
             ctx.obj = (ctx.obj or options.Globals())._replace(dry_run=True)
         return super().parse_args(ctx, plain)
 
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        """Without the braces that typer has around an argument that must be there."""
+        return [piece[1:-1] if piece.startswith("{") else piece for piece in super().collect_usage_pieces(ctx)]
+
 
 # A word that can't be typed stands for `--dry-run` once it is known to be an option and not somebody's argument.
 _DRY_RUN = "\0dry-run"

@@ -169,6 +169,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "init": Command("init", "Begin a project from a template"),
     "completion": Command("completion", "Print a script that completes commands in bash, zsh or fish"),
+    "help": Command("man", "Show the help of a command", function="show"),
+    "man": Command("man", "Show the manual page of a command, or install those of all"),
     "__complete": Command("completion", "What could come next", function="complete", positional=True, hidden=True),
     "version": Command("version", "Print the version"),
 }
