@@ -21,7 +21,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from devenv import errors
-from devenv.network import bridge, drivers, endpoint, firewall, ipam, nft, rootless, rtnl, store, types, worker
+from devenv.network import (
+    bridge,
+    drivers,
+    endpoint,
+    firewall,
+    ipam,
+    neighbours,
+    nft,
+    rootless,
+    rtnl,
+    store,
+    types,
+    worker,
+)
 from devenv.util import paths as paths_
 
 T = TypeVar("T")
@@ -107,7 +120,7 @@ class NetworkManager:
             self._holder = None
         elif not self.list():
             with contextlib.suppress(OSError):
-                self._worker.call(lambda: nft.delete(firewall.table_name(self._project_id)))
+                self._worker.call(self._assert_rules)
         self._rules.clear()
 
     def close(self) -> None:
@@ -424,6 +437,8 @@ class NetworkManager:
         wanted = firewall.table(owner, networks, led, bridge.ways_out(self._worker.ip) if led else ())
         try:
             self._worker.namespace  # noqa: B018 - the thread has to stand in the right namespace
+            if not self._rootless:
+                self._pass_neighbours(wanted.name, networks)
             if not networks:
                 nft.delete(wanted.name)
             elif wanted != self._rules.get(owner) or not nft.exists(wanted.name):
@@ -437,6 +452,14 @@ class NetworkManager:
             )
         if not self._rootless and any(not network.internal for network in networks):
             self._forward(networks)
+
+    def _pass_neighbours(self, name: str, networks: Iterable[types.Network]) -> None:
+        bridges = [network.bridge for network in networks]
+        neighbours.let_pass(name, bridges)
+        found = neighbours.obstacle(network.bridge for network in networks if not network.internal)
+        self._notes.pop("neighbours", None)
+        if found:
+            self._notes["neighbours"] = found
 
     def _forward(self, networks: Iterable[types.Network]) -> None:
         """Let packets pass between our bridges and the way out, and no other interface.

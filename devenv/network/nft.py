@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from devenv.network import firewall
 
 NETLINK_NETFILTER = 12
-NLMSG_ERROR = 2
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_APPEND = 0x1, 0x4, 0x400, 0x800
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
-NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE = 0, 1, 2, 3, 6
+NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE, NFT_MSG_NEWCHAIN, NFT_MSG_GETCHAIN = 0, 1, 2, 3, 4
+NFT_MSG_NEWRULE, NFT_MSG_GETRULE, NFT_MSG_DELRULE = 6, 7, 8
 NFPROTO_UNSPEC, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6 = 0, 1, 2, 10
 NLA_F_NESTED = 0x8000
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
@@ -41,6 +42,7 @@ NFT_CT_STATE, NFT_CT_STATUS = 0, 2
 NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR = 3, 2
 PROTOCOLS = {"tcp": 6, "udp": 17}
 VERDICTS = {"drop": 0, "accept": 1}
+FAMILIES = {"inet": NFPROTO_INET, "ip": NFPROTO_IPV4, "ip6": NFPROTO_IPV6}
 
 
 def _attr(kind: int, payload: bytes) -> bytes:
@@ -156,13 +158,13 @@ def _batch(kind: int, sequence: int) -> bytes:
     return _message(kind, sequence=sequence, family=NFPROTO_UNSPEC, resource=NFNL_SUBSYS_NFTABLES)
 
 
-def _send(messages: Iterable[Message]) -> None:
+def _send(messages: Iterable[Message], *, family: int = NFPROTO_INET) -> None:
     """One transaction. Raises the first error that the kernel reports, and then nothing of it was done."""
     batch = [_batch(NFNL_MSG_BATCH_BEGIN, 0)]
     last = 0
     for last, (kind, flags, payload) in enumerate(messages, 1):
         number = NFNL_SUBSYS_NFTABLES << 8 | kind
-        batch.append(_message(number, sequence=last, flags=flags | NLM_F_ACK, payload=payload))
+        batch.append(_message(number, sequence=last, flags=flags | NLM_F_ACK, family=family, payload=payload))
     batch.append(_batch(NFNL_MSG_BATCH_END, last + 1))
     data = b"".join(batch)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
@@ -222,11 +224,88 @@ def delete(name: str) -> None:
 
 def exists(name: str) -> bool:
     """Whether the table is there; someone may have flushed the rule set."""
-    request = _message(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, sequence=1, payload=_name(1, name))
+    return bool(_ask(NFT_MSG_GETTABLE, NFPROTO_INET, _name(1, name)))
+
+
+# Of other programs' tables: only found, and rules put in and taken out that bear a comment of ours.
+
+
+def policy(family: str, table: str, chain: str) -> str | None:
+    """``accept`` or ``drop`` of a base chain, empty for one that is jumped to; None where there is no such chain."""
+    for attrs in _ask(NFT_MSG_GETCHAIN, FAMILIES[family], _name(1, table) + _name(3, chain)):
+        found = attrs.get(5)
+        return "" if found is None else "accept" if struct.unpack(">I", found)[0] else "drop"
+    return None
+
+
+def commented(family: str, table: str, chain: str) -> dict[str, list[int]]:
+    """Handles of the chain's rules by their comments; those without one are left out."""
+    found: dict[str, list[int]] = {}
+    for attrs in _rules(family, table, _name(2, chain)):
+        comment = _comment(attrs.get(7, b""))
+        if comment:
+            found.setdefault(comment, []).append(struct.unpack(">Q", attrs[3])[0])
+    return found
+
+
+def mentions(family: str, table: str, interface: str) -> bool:
+    """Whether a rule of the table compares with the interface's name."""
+    return any(interface.encode() + b"\0" in attrs.get(4, b"") for attrs in _rules(family, table))
+
+
+def _rules(family: str, table: str, more: bytes = b"") -> list[dict[int, bytes]]:
+    return _ask(NFT_MSG_GETRULE, FAMILIES[family], _name(1, table) + more, flags=NLM_F_DUMP)
+
+
+def amend(family: str, table: str, chain: str, put: Iterable[tuple[firewall.Rule, str]], drop: Iterable[int]) -> None:
+    """Put commented rules before all others of somebody's chain, and take those with these handles out."""
+    place = _name(1, table) + _name(2, chain)
+    messages: list[Message] = [(NFT_MSG_DELRULE, 0, place + _attr(3, struct.pack(">Q", handle))) for handle in drop]
+    for rule, comment in put:
+        text = comment.encode() + b"\0"
+        userdata = _attr(7, bytes((_COMMENT, len(text))) + text)
+        messages.append((NFT_MSG_NEWRULE, NLM_F_CREATE, _rule(table, rule) + userdata))
+    if messages:
+        _send(messages, family=FAMILIES[family])
+
+
+# libnftnl's enum nftnl_udata_rule_types: what the kernel keeps for programs, as type, length and value.
+_COMMENT = 0
+
+
+def _comment(userdata: bytes) -> str:
+    while len(userdata) >= 2:
+        kind, length = userdata[0], userdata[1]
+        if kind == _COMMENT:
+            return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+        userdata = userdata[2 + length :]
+    return ""
+
+
+def _ask(kind: int, family: int, payload: bytes, *, flags: int = 0) -> list[dict[int, bytes]]:
+    """The attributes of each answer; of none, where there is no such thing."""
+    number = NFNL_SUBSYS_NFTABLES << 8 | kind
+    answers: list[dict[int, bytes]] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netlink:
         netlink.settimeout(10)
         netlink.bind((0, 0))
-        netlink.send(request)
-        data = netlink.recv(1 << 16)
-    kind = struct.unpack_from("=IHHII", data)[1]
-    return bool(kind != NLMSG_ERROR)
+        netlink.send(_message(number, sequence=1, flags=flags, family=family, payload=payload))
+        while True:
+            data = netlink.recv(1 << 17)
+            while len(data) >= 20:
+                length, found, *_ = struct.unpack_from("=IHHII", data)
+                if found in (NLMSG_ERROR, NLMSG_DONE):
+                    return answers
+                answers.append(_attributes(data[20:length]))
+                data = data[(length + 3) & ~3 :]
+            if not flags & NLM_F_DUMP:
+                return answers
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        found[kind & ~NLA_F_NESTED] = data[4:length]
+        data = data[(length + 3) & ~3 :]
+    return found

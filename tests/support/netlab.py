@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from devenv.linux import netns
-from devenv.network import types
+from devenv.network import manager, types
 from devenv.util import identity
 
 T = TypeVar("T")
@@ -100,3 +100,26 @@ def reaches(address: str, port: int = 7, *, patience: float = 3.5) -> bool:
 
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+class Outside:
+    """A machine beyond this one: a namespace behind a link, with no route back to any container."""
+
+    def __init__(self, box: Container) -> None:
+        shell(f"ip link add up0 type veth peer name up0 netns {box.pid}; ip addr add 198.51.100.1/24 dev up0")
+        shell("ip link set up0 up")
+        box.shell("ip link set lo up; ip addr add 198.51.100.2/24 dev up0; ip link set up0 up")
+        shell("ip route add default via 198.51.100.2")
+        self.box = box
+
+
+def shell(command: str) -> str:
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+
+
+def default(name: str = "shop_default", **wishes: object) -> types.NetworkSpec:
+    return types.NetworkSpec(name=name, **wishes)  # type: ignore[arg-type]
+
+
+def join(one: manager.NetworkManager, box: Container, *networks: str) -> list[types.Endpoint]:
+    return one.attach(box.id, box.pid, [types.EndpointSpec(network=name) for name in networks or ("shop_default",)])

@@ -20,23 +20,11 @@ Make = Callable[[], netlab.Container]
 Project = Callable[[str], manager.NetworkManager]
 
 
-def default(name: str = "shop_default", **wishes: object) -> types.NetworkSpec:
-    return types.NetworkSpec(name=name, **wishes)  # type: ignore[arg-type]
-
-
-def join(one: manager.NetworkManager, box: netlab.Container, *networks: str) -> list[types.Endpoint]:
-    return one.attach(box.id, box.pid, [types.EndpointSpec(network=name) for name in networks or ("shop_default",)])
-
-
-def shell(command: str) -> str:
-    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
-
-
 def test_containers_of_a_network_reach_each_other_and_the_gateway(project: Project, container: Make) -> None:
     shop = project("shop")
-    network = shop.ensure(default(enable_ipv6=True))
+    network = shop.ensure(netlab.default(enable_ipv6=True))
     one, two = container(), container()
-    (first,), (second,) = join(shop, one), join(shop, two)
+    (first,), (second,) = netlab.join(shop, one), netlab.join(shop, two)
     assert first.ipv4 != second.ipv4
     for address in (second.ipv4, second.ipv6, first.ipv4, "127.0.0.1", *network.gateways):
         assert one.run(lambda address=address: netlab.reaches(address)), address
@@ -44,10 +32,10 @@ def test_containers_of_a_network_reach_each_other_and_the_gateway(project: Proje
 
 def test_a_restarted_container_keeps_its_addresses(project: Project, container: Make) -> None:
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     one, two = container(), container()
-    before = join(shop, one)
-    assert join(shop, one) == before
+    before = netlab.join(shop, one)
+    assert netlab.join(shop, one) == before
     again = shop.attach(one.id, two.pid, [types.EndpointSpec(network="shop_default")])
     assert again == before
     assert two.run(lambda: netlab.reaches(before[0].gateway))
@@ -56,44 +44,44 @@ def test_a_restarted_container_keeps_its_addresses(project: Project, container: 
 def test_the_last_life_of_a_container_is_silent_at_once(project: Project, container: Make) -> None:
     """Its namespace lingers after its death, and would refuse what the next one is asked for."""
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     first, second, asking = container(), container(), container()
-    join(shop, asking)
-    (place,) = join(shop, first)
+    netlab.join(shop, asking)
+    (place,) = netlab.join(shop, first)
     assert asking.run(lambda: netlab.reaches(place.ipv4))
     # The first one's namespace is still there, address and all.
     shop.attach(first.id, second.pid, [types.EndpointSpec(network="shop_default")])
-    second.run(lambda: shell(f"ip address del {place.ipv4}/{place.prefix} dev {place.interface}"))
+    second.run(lambda: netlab.shell(f"ip address del {place.ipv4}/{place.prefix} dev {place.interface}"))
     assert not asking.run(lambda: netlab.reaches(place.ipv4))
 
 
 def test_an_address_is_free_again_when_its_container_is_removed(project: Project, container: Make) -> None:
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     one, two = container(), container()
-    (before,) = join(shop, one)
+    (before,) = netlab.join(shop, one)
     shop.release(one.id)
-    assert join(shop, two)[0].ipv4 == before.ipv4
+    assert netlab.join(shop, two)[0].ipv4 == before.ipv4
 
 
 def test_a_new_manager_knows_what_the_last_one_did(project: Project, container: Make) -> None:
-    network = project("shop").ensure(default())
+    network = project("shop").ensure(netlab.default())
     one = container()
-    (before,) = join(project("shop"), one)
+    (before,) = netlab.join(project("shop"), one)
     later = project("shop")
-    assert later.ensure(default()).bridge == network.bridge
-    assert join(later, one) == [before]
+    assert later.ensure(netlab.default()).bridge == network.bridge
+    assert netlab.join(later, one) == [before]
 
 
 def test_a_bridge_deleted_under_us_comes_back_with_its_containers(project: Project, container: Make) -> None:
     shop = project("shop")
-    network = shop.ensure(default())
+    network = shop.ensure(netlab.default())
     one, two = container(), container()
-    join(shop, one)
-    (second,) = join(shop, two)
-    shell(f"ip link del {network.bridge}")
+    netlab.join(shop, one)
+    (second,) = netlab.join(shop, two)
+    netlab.shell(f"ip link del {network.bridge}")
     assert not one.run(lambda: netlab.reaches(second.ipv4))
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     # The question for the neighbour's address that went unanswered is repeated after a second.
     assert one.run(lambda: netlab.reaches(second.ipv4, patience=5))
     assert one.run(lambda: netlab.reaches(network.gateways[0]))
@@ -101,35 +89,24 @@ def test_a_bridge_deleted_under_us_comes_back_with_its_containers(project: Proje
 
 def test_networks_and_projects_do_not_reach_each_other(project: Project, container: Make) -> None:
     shop, blog = project("shop"), project("blog")
-    shop.ensure(default())
-    shop.ensure(default("shop_back"))
-    blog.ensure(default("blog_default"))
+    shop.ensure(netlab.default())
+    shop.ensure(netlab.default("shop_back"))
+    blog.ensure(netlab.default("blog_default"))
     one, two, three = container(), container(), container()
-    (first,) = join(shop, one)
-    (second,) = join(shop, two, "shop_back")
-    (third,) = join(blog, three, "blog_default")
+    (first,) = netlab.join(shop, one)
+    (second,) = netlab.join(shop, two, "shop_back")
+    (third,) = netlab.join(blog, three, "blog_default")
     assert not one.run(lambda: netlab.reaches(second.ipv4))
     assert not one.run(lambda: netlab.reaches(third.ipv4))
     assert not three.run(lambda: netlab.reaches(first.ipv4))
 
 
-class Outside:
-    """A machine beyond this one: a namespace behind a link, with no route back to any container."""
-
-    def __init__(self, box: netlab.Container) -> None:
-        shell(f"ip link add up0 type veth peer name up0 netns {box.pid}; ip addr add 198.51.100.1/24 dev up0")
-        shell("ip link set up0 up")
-        box.shell("ip link set lo up; ip addr add 198.51.100.2/24 dev up0; ip link set up0 up")
-        shell("ip route add default via 198.51.100.2")
-        self.box = box
-
-
 def test_outbound_traffic_is_masqueraded_and_nobody_comes_in(project: Project, container: Make) -> None:
-    outside = Outside(container())
+    outside = netlab.Outside(container())
     shop = project("shop")
-    network = shop.ensure(default())
+    network = shop.ensure(netlab.default())
     one = container()
-    (first,) = join(shop, one)
+    (first,) = netlab.join(shop, one)
     listener = outside.box.run(lambda: socket.create_server(("198.51.100.2", 8000)))
     with listener:
         assert one.run(lambda: netlab.reaches("198.51.100.2", 8000))
@@ -142,24 +119,24 @@ def test_outbound_traffic_is_masqueraded_and_nobody_comes_in(project: Project, c
 
 
 def test_rules_flushed_by_somebody_are_written_again(project: Project, container: Make) -> None:
-    outside = Outside(container())
+    outside = netlab.Outside(container())
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     one = container()
-    join(shop, one)
-    shell("nft flush ruleset")
+    netlab.join(shop, one)
+    netlab.shell("nft flush ruleset")
     assert not one.run(lambda: netlab.reaches("198.51.100.2"))
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     assert one.run(lambda: netlab.reaches("198.51.100.2"))
     assert outside.box.process.poll() is None
 
 
 def test_an_internal_network_leads_nowhere(project: Project, container: Make) -> None:
-    Outside(container())
+    netlab.Outside(container())
     shop = project("shop")
-    shop.ensure(default(internal=True))
+    shop.ensure(netlab.default(internal=True))
     one, two = container(), container()
-    (first,), (second,) = join(shop, one), join(shop, two)
+    (first,), (second,) = netlab.join(shop, one), netlab.join(shop, two)
     assert first.gateway == ""
     assert one.run(lambda: netlab.reaches(second.ipv4))
     assert not one.run(lambda: netlab.reaches("198.51.100.2"))
@@ -171,7 +148,7 @@ def test_an_internal_network_leads_nowhere(project: Project, container: Make) ->
 def test_interfaces_are_ordered_and_one_gateway_is_the_default(project: Project, container: Make) -> None:
     shop = project("shop")
     for name in ("shop_a", "shop_b", "shop_c"):
-        shop.ensure(default(name))
+        shop.ensure(netlab.default(name))
     one = container()
     found = shop.attach(
         one.id,
@@ -199,28 +176,28 @@ def test_network_mode_none_has_a_loopback_and_nothing_else(project: Project, con
 
 
 def test_subnets_keep_away_from_what_the_machine_routes(project: Project) -> None:
-    shell("ip link add vpn type bridge; ip link set vpn up; ip route add 172.16.0.0/12 dev vpn table 51820")
-    network = project("shop").ensure(default())
+    netlab.shell("ip link add vpn type bridge; ip link set vpn up; ip route add 172.16.0.0/12 dev vpn table 51820")
+    network = project("shop").ensure(netlab.default())
     assert network.subnets[0].subnet == "192.168.0.0/20"
 
 
 def test_an_external_network_is_another_projects(project: Project, container: Make) -> None:
-    project("shop").ensure(default())
+    project("shop").ensure(netlab.default())
     blog = project("blog")
-    blog.ensure(default(external=True))
+    blog.ensure(netlab.default(external=True))
     one, two = container(), container()
-    join(project("shop"), one)
-    (second,) = join(blog, two)
+    netlab.join(project("shop"), one)
+    (second,) = netlab.join(blog, two)
     assert one.run(lambda: netlab.reaches(second.ipv4))
     with pytest.raises(errors.NetworkError, match="external and does not exist"):
-        blog.ensure(default("nobodys", external=True))
+        blog.ensure(netlab.default("nobodys", external=True))
 
 
 def test_removing_leaves_nothing_behind(project: Project, container: Make, where: paths.Paths) -> None:
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     one = container()
-    join(shop, one)
+    netlab.join(shop, one)
     with pytest.raises(errors.NetworkError, match="in use by 1 container"):
         shop.remove("shop_default")
     shop.release(one.id)
@@ -228,16 +205,16 @@ def test_removing_leaves_nothing_behind(project: Project, container: Make, where
     shop.remove("shop_default")
     shop.remove("shop_default")
     shop.shutdown()
-    assert shell("ip -o link").count("\n") == 1
-    assert shell("nft list ruleset") == ""
+    assert netlab.shell("ip -o link").count("\n") == 1
+    assert netlab.shell("nft list ruleset") == ""
     assert os.listdir(f"{where.data}/networks") == [".lock"]
 
 
 def test_pruning_drops_what_no_record_owns(project: Project, container: Make, where: paths.Paths) -> None:
     shop = project("shop")
-    network = shop.ensure(default())
+    network = shop.ensure(netlab.default())
     one = container()
-    join(shop, one)
+    netlab.join(shop, one)
     os.rmdir(where.container(one.id))
     shop.prune()
     assert shop.list()[0].allocations == {}
@@ -248,21 +225,21 @@ def test_pruning_drops_what_no_record_owns(project: Project, container: Make, wh
 
 def test_changed_wishes_remake_an_unused_network_and_refuse_a_used_one(project: Project, container: Make) -> None:
     shop = project("shop")
-    shop.ensure(default())
-    wish = default(pools=(types.Pool(subnet="10.77.0.0/24"),))
+    shop.ensure(netlab.default())
+    wish = netlab.default(pools=(types.Pool(subnet="10.77.0.0/24"),))
     assert shop.diverged(wish)
     assert shop.ensure(wish).gateways == ("10.77.0.1",)
-    join(shop, container())
+    netlab.join(shop, container())
     with pytest.raises(errors.NetworkError, match="in use"):
-        shop.ensure(default())
+        shop.ensure(netlab.default())
 
 
 def test_many_callers_at_once_get_addresses_of_their_own(project: Project, container: Make) -> None:
     shop = project("shop")
-    shop.ensure(default())
+    shop.ensure(netlab.default())
     boxes = [container() for _ in range(20)]
     found: list[types.Endpoint] = []
-    threads = [threading.Thread(target=lambda box=box: found.extend(join(shop, box))) for box in boxes]
+    threads = [threading.Thread(target=lambda box=box: found.extend(netlab.join(shop, box))) for box in boxes]
     before = len(os.listdir("/proc/self/fd"))
     for thread in threads:
         thread.start()
@@ -276,7 +253,7 @@ def test_many_callers_at_once_get_addresses_of_their_own(project: Project, conta
 
 def test_a_driver_that_is_not_built_in_is_said_so(project: Project) -> None:
     with pytest.raises(errors.NetworkError, match="`overlay`, which is not built in"):
-        project("shop").ensure(default(driver="overlay"))
+        project("shop").ensure(netlab.default(driver="overlay"))
 
 
 @pytest.mark.parametrize(
@@ -290,22 +267,22 @@ def test_a_driver_that_is_not_built_in_is_said_so(project: Project) -> None:
 )
 def test_what_a_macvlan_needs_is_said(project: Project, more: dict[str, Any], problem: str) -> None:
     with pytest.raises(errors.NetworkError, match=problem):
-        project("shop").ensure(default(driver="macvlan", **more))
+        project("shop").ensure(netlab.default(driver="macvlan", **more))
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
 def test_containers_on_an_interface_of_the_machines(project: Project, container: Make, driver: str) -> None:
     lan, one, two = container(), container(), container()
-    shell(f"ip link add lan0 type veth peer name lan1 netns {lan.pid}; ip link set lan0 up")
+    netlab.shell(f"ip link add lan0 type veth peer name lan1 netns {lan.pid}; ip link set lan0 up")
     if subprocess.run(["ip", "link", "add", "link", "lan0", "name", "try0", "type", driver]).returncode:
         pytest.skip(f"needs {driver} in the kernel")
-    shell("ip link del try0")
+    netlab.shell("ip link del try0")
     lan.shell("ip link set lan1 up; ip addr add 10.5.0.1/24 dev lan1")
     shop = project("shop")
     pool = types.Pool(subnet="10.5.0.0/24", ip_range="10.5.0.64/26", gateway="10.5.0.1")
-    network = shop.ensure(default(driver=driver, driver_opts={"parent": "lan0"}, pools=(pool,)))
+    network = shop.ensure(netlab.default(driver=driver, driver_opts={"parent": "lan0"}, pools=(pool,)))
     assert network.bridge == ""
-    (first,), (second,) = join(shop, one), join(shop, two)
+    (first,), (second,) = netlab.join(shop, one), netlab.join(shop, two)
     assert first.ipv4.startswith("10.5.0.6")
     assert one.run(lambda: netlab.reaches(second.ipv4))
     # The neighbours see it, and it them, with nothing in between.
@@ -329,10 +306,10 @@ def test_containers_on_an_interface_of_the_machines(project: Project, container:
 def test_bridge_name_and_mtu_are_the_specs(project: Project, container: Make) -> None:
     shop = project("shop")
     network = shop.ensure(
-        default(driver_opts={drivers.BRIDGE: "shop0", drivers.MTU: "1400"}),
+        netlab.default(driver_opts={drivers.BRIDGE: "shop0", drivers.MTU: "1400"}),
     )
     one = container()
-    join(shop, one)
+    netlab.join(shop, one)
     assert network.bridge == "shop0"
     assert "mtu 1400" in one.shell("ip link show eth0")
 
@@ -348,11 +325,11 @@ def seen_by(box: netlab.Container, listener: socket.socket, client: Callable[[],
 
 
 def test_a_port_that_the_kernel_carries_shows_who_comes(project: Project, container: Make, where: paths.Paths) -> None:
-    outside = Outside(container())
+    outside = netlab.Outside(container())
     shop = project("shop")
-    network = shop.ensure(default())
+    network = shop.ensure(netlab.default())
     one = container()
-    (first,) = join(shop, one)
+    (first,) = netlab.join(shop, one)
     proxy = portproxy_client.PortProxy(where.project_run("shop-00000000"))
     publication = types.Publication(80, 18200, 18200, "", "tcp", kernel=True)
     wish = types.EndpointSpec(network=network.name)
@@ -379,11 +356,11 @@ def test_a_port_that_the_kernel_carries_shows_who_comes(project: Project, contai
 
 
 def test_datagrams_that_the_kernel_carries(project: Project, container: Make) -> None:
-    outside = Outside(container())
+    outside = netlab.Outside(container())
     shop = project("shop")
-    network = shop.ensure(default())
+    network = shop.ensure(netlab.default())
     one = container()
-    join(shop, one)
+    netlab.join(shop, one)
     publication = types.Publication(53, 18201, 18201, "198.51.100.1", "udp", kernel=True)
     shop.forward([(one.id, [types.EndpointSpec(network=network.name)], publication, 18201)])
     server = one.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
