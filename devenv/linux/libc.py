@@ -17,6 +17,7 @@ SYS_sched_setattr = {"x86_64": 314, "aarch64": 274}.get(_MACHINE, 314)
 SYS_set_mempolicy = {"x86_64": 238, "aarch64": 237}.get(_MACHINE, 238)
 SYS_bpf = {"x86_64": 321, "aarch64": 280}.get(_MACHINE, 321)
 SYS_execveat = {"x86_64": 322, "aarch64": 281}.get(_MACHINE, 322)
+SYS_statx = {"x86_64": 332, "aarch64": 291}.get(_MACHINE, 332)
 SYS_open_tree = 428
 SYS_move_mount = 429
 SYS_fsopen = 430

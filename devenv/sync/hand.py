@@ -6,8 +6,10 @@ is followed: a link in the way of a folder is replaced by the folder. The target
 image; where it really is, is found out when the hand begins, before the container's own processes do where the
 container has just been made, and no link on that way is followed later.
 
-A file is written beside its place and renamed into it, so nobody ever reads half of one. A new folder is filled before
-it gets its name, which costs one rename for all that is in it.
+A file is written beside its place and renamed into it, so nobody ever reads half of one. But a small one that was
+saved by writing into it is written into here too, at a stroke: programs that watch the file itself (``node --watch``,
+``tail -f``) would never hear of another one in its place. A new folder is filled before it gets its name, which costs
+one rename for all that is in it.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRICT = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_MAGICLINKS
 _PLAIN = openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_SYMLINKS | openat2.RESOLVE_NO_MAGICLINKS
+_INTO = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
+# Bytes that are written in one call, too fast for a reader to see half of them but by a rare chance.
+_SMALL = 1 << 18
 
 TEMPORARY = ".devenv-sync-"
 
@@ -176,6 +181,7 @@ class _Wanted(NamedTuple):
     mtime: int
     fresh: bool
     inside: str
+    kept: bool
 
     def is_there(self, status: os.stat_result | None) -> bool:
         if status is None or self.fresh or not stat.S_ISREG(status.st_mode):
@@ -318,7 +324,34 @@ class _Batch:
         elif status is not None and stat.S_ISDIR(status.st_mode):
             self._forget(path)
             tree.remove_at(parent, name)
-        self._write(parent, name, content, wanted, seen=not self._is_staged(path))
+        if not (wanted.kept and status is not None and self._write_into(parent, name, content, wanted, status)):
+            self._write(parent, name, content, wanted, seen=not self._is_staged(path))
+        return True
+
+    def _write_into(self, parent: int, name: str, content: int, wanted: _Wanted, status: os.stat_result) -> bool:
+        """Whether it could be done; the file is what it was before where it could not."""
+        if not stat.S_ISREG(status.st_mode) or max(wanted.size, status.st_size) > _SMALL:
+            return False
+        try:
+            file = os.open(name, _INTO, dir_fd=parent)
+        except OSError:
+            return False  # ETXTBSY: it is just being executed
+        try:
+            here = os.fstat(file)
+            if not os.path.samestat(here, status) or here.st_nlink > 1:
+                return False
+            before = os.pread(file, _SMALL, 0)
+            try:
+                _put(file, os.pread(content, wanted.size, 0))
+            except OSError:
+                _put(file, before)  # on a full disk; what was there has its room
+                raise
+            self._hand.own(file)
+            if stat.S_IMODE(status.st_mode) != wanted.mode:
+                os.fchmod(file, wanted.mode)
+            os.utime(file, ns=(wanted.mtime, wanted.mtime))
+        finally:
+            os.close(file)
         return True
 
     def _write(self, parent: int, name: str, content: int, wanted: _Wanted, *, seen: bool) -> None:
@@ -379,6 +412,14 @@ class _Batch:
         except FileNotFoundError:
             return False
         return True
+
+
+def _put(file: int, data: bytes) -> None:
+    """``data`` and nothing else, never through an empty file."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], done)
+    os.ftruncate(file, len(data))
 
 
 def _brought_level(parent: int, name: str, status: os.stat_result, wanted: _Wanted) -> bool:

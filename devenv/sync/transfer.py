@@ -18,13 +18,15 @@ from typing import Any, NamedTuple
 
 import devenv
 from devenv import errors
-from devenv.linux import sealed
+from devenv.linux import sealed, statx
 from devenv.sync import wire
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 # A file that was changed this short a time ago may be changed again within one tick of its filesystem's clock.
 FRESH_SECONDS = 2.0
+# Nanoseconds between the birth of a file and its last change that no program lets pass which writes it anew.
+_NEW = 1_000_000_000
 _LEAVING = 5.0  # seconds a hand may take to finish what it is doing
 
 
@@ -175,4 +177,14 @@ def _describe(item: Item) -> tuple[wire.Entry, int] | None:
         return None
     fresh = abs(time.time() - status.st_mtime) < FRESH_SECONDS
     mode, size = status.st_mode & 0o777, status.st_size
-    return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside], descriptor
+    kept = fresh and _is_kept(descriptor, status)
+    return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside, kept], descriptor
+
+
+def _is_kept(descriptor: int, status: os.stat_result) -> bool:
+    """Whether it was saved by writing into the file that was there. One that takes another's place was made for it."""
+    try:
+        born = statx.birth(descriptor)
+    except OSError:
+        return False
+    return born is not None and status.st_mtime_ns - born > _NEW

@@ -8,12 +8,13 @@
 An entry says what is to be at a path beneath the target, as a list that begins with its kind:
 
     FOLDER  path mode
-    FILE    path mode size mtime fresh inside    with a descriptor of its content, in the same order
+    FILE    path mode size mtime fresh inside kept    with a descriptor of its content, in the same order
     LINK    path where-it-leads
     GONE    path inside
 
 ``mtime`` is in nanoseconds; ``fresh`` says that the file is so young that equal times prove nothing. ``inside`` is the
-name in a folder that is found in the place of a file, "" where the folder has to give way.
+name in a folder that is found in the place of a file, "" where the folder has to give way. ``kept`` says that it was
+written where it is, and not put in another file's place.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -127,6 +128,41 @@ def test_as_editors_save(devenv: runner.Devenv, project: projects.Project) -> No
         text = path.read_text()
         eventually(lambda text=text: devenv.inside("web", "cat /app/a.txt") == text.rstrip("\n"), 10.0)
         assert devenv.inside("web", "ls -A /app") == "a.txt", save.__name__
+
+
+def test_a_file_that_is_written_into_stays_the_same_one_for_who_watches_it(
+    anyone: runner.Devenv, project: projects.Project
+) -> None:
+    project.write(WEB).write({"src/a.txt": "1", "src/b.txt": "1"})
+    anyone("up", "-d", "--watch")
+    time.sleep(1.5)  # only then it is no new file any more
+
+    def inode(name: str, text: str) -> str:
+        eventually(lambda: anyone.inside("web", f"cat /app/{name}") == text, 10.0)
+        return anyone.inside("web", f"stat -c %i /app/{name}")
+
+    first, other = inode("a.txt", "1"), inode("b.txt", "1")
+    for text in ("a longer text", "2"):
+        (project / "src/a.txt").write_text(text)
+        assert inode("a.txt", text) == first
+    (project / "src/new").write_text("3")
+    (project / "src/new").rename(project / "src/b.txt")
+    assert inode("b.txt", "3") != other
+
+
+def test_what_a_full_disk_has_no_room_for_leaves_the_file_as_it_was(
+    devenv: runner.Devenv, project: projects.Project
+) -> None:
+    project.write(WEB.replace("command:", "tmpfs: ['/app:size=128k']\n        command:"))
+    project.write({"src/a.txt": "a" * 50_000, "src/b.txt": "b" * 40_000})
+    devenv("up", "-d", "--watch")
+    assert devenv.inside("web", "wc -c </app/a.txt").strip() == "50000"
+    time.sleep(1.5)
+    with looking_on(devenv) as lines:
+        with (project / "src/a.txt").open("r+") as file:
+            file.write("c" * 100_000)
+        eventually(lambda: [line for line in lines() if "a.txt" in line and "No space" in line], 10.0)
+    assert devenv.inside("web", "tr -d a </app/a.txt | wc -c; wc -c </app/a.txt").split() == ["0", "50000"]
 
 
 def git(project: projects.Project, *arguments: str) -> None:
