@@ -106,13 +106,16 @@ def remove_over(opened: imaging.Images, keep: int) -> None:
 
 def _named(where: paths.Paths) -> set[str]:
     """Names of images in the specs of all projects that have been up and not down."""
+    from devenv.reconcile import imagemounts
+
     found: set[str] = set()
     folder = f"{where.data}/projects"
     for project in os.listdir(folder) if os.path.isdir(folder) else []:
         spec = (fs.read_json(f"{folder}/{project}/desired.json") or {}).get("project") or {}
         for service in (spec.get("services") or {}).values():
-            with contextlib.suppress(errors.ImageError):
-                found.add(str(reference.parse(str(service.get("image") or ""))))
+            for image in [str(service.get("image") or ""), *imagemounts.sources(service)]:
+                with contextlib.suppress(errors.ImageError):
+                    found.add(str(reference.parse(image)))
     return found
 
 
@@ -127,10 +130,11 @@ def _forget(opened: imaging.Images, entries: Sequence[catalog.Entry]) -> None:
 
 
 def users(opened: imaging.Images) -> defaultdict[str, list[inventory.Container]]:
-    """Containers by the id of their image."""
+    """Containers by the ids of their images."""
     found: defaultdict[str, list[inventory.Container]] = defaultdict(list)
     for item in inventory.load(opened.where):
-        found[item.record.image_id].append(item)
+        for image_id in item.record.image_ids:
+            found[image_id].append(item)
     return found
 
 

@@ -126,7 +126,7 @@ def upgrade(ctx: typer.Context, *, services: options.Services = None, quiet: opt
 def _images(project: context.Loaded, services: list[str] | None) -> dict[str, list[str]]:
     """The names that can be locked, in full, and which services they are of: what they run, or are built upon."""
     from devenv.image import reference
-    from devenv.reconcile import building, locking
+    from devenv.reconcile import building, imagemounts, locking
 
     every = project.canonical["services"]
     own = {building.tag(building.image_name(project.spec.name, name, every[name])) for name in _built(project)}
@@ -135,7 +135,7 @@ def _images(project: context.Loaded, services: list[str] | None) -> dict[str, li
         named = (
             _bases(project, service) if building.is_built(every[service]) else [str(every[service].get("image") or "")]
         )
-        for image in named:
+        for image in dict.fromkeys([*named, *imagemounts.sources(every[service])]):
             wanted = reference.parse(image) if image else None
             if wanted is not None and locking.moves(wanted) and str(wanted) not in own:
                 found[str(wanted)].append(service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +34,7 @@ def command(
 ) -> None:
     """Pull the images of services."""
     from devenv.cli import transfers
-    from devenv.reconcile import locking
+    from devenv.reconcile import imagemounts, locking
 
     given: options.Globals = ctx.obj
     operate.refuse_dry_run(given, "pull")
@@ -44,8 +45,10 @@ def command(
         lock = locking.Lock(project.where, running.store, project.identity.directory, frozen=frozen)
         jobs: dict[tuple[str, str], Any] = {}
         lockable: set[str] = set()
-        for name in project.with_dependencies(services) if include_deps else project.chosen(services):
-            service = project.canonical["services"][name]
+        chosen = project.with_dependencies(services) if include_deps else project.chosen(services)
+        every = [(name, project.canonical["services"][name]) for name in chosen]
+        every += [(name, each) for name in chosen for each in imagemounts.stand_ins(project.canonical, name)]
+        for name, service in every:
             image, platform = str(service.get("image") or ""), str(service.get("platform") or "")
             pinned = lock.pinned(image) if image and not service.get("build") else image
             if reason := _needless(service, pinned, running, ignore_buildable=ignore_buildable, policy=policy):
@@ -65,7 +68,7 @@ def command(
 
 
 def _needless(
-    service: dict[str, Any], pinned: str, running: transfers.Transfers, *, ignore_buildable: bool, policy: str
+    service: Mapping[str, Any], pinned: str, running: transfers.Transfers, *, ignore_buildable: bool, policy: str
 ) -> str:
     """Why there is nothing to pull, as docker compose has it; "" if there is."""
     from devenv.image import reference

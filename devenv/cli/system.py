@@ -45,7 +45,7 @@ def measure(where: paths.Paths) -> list[Row]:
     containers = inventory.load(where)
     found = usage.take(where)
     built = upkeep.measure(where)
-    used = {item.record.image_id for item in containers}
+    used = {image_id for item in containers for image_id in item.record.image_ids}
     catalog = imaging.Images.open().catalog
     active = [stored for stored in found.images if (entry := catalog.entry(stored)) and entry.id in used]
     running = [item for item in containers if item.state in inventory.ACTIVE]

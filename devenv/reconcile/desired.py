@@ -157,6 +157,8 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
     service = environment.services[name]
     parts: dict[str, Any] = {key: value for key, value in service.items() if key not in VOLATILE}
     parts["image"] = image_id
+    if service.get("volumes"):
+        parts["volumes"] = [_without_reference(entry) for entry in service["volumes"]]
     deploy = service.get("deploy") or {}
     parts.update({f"deploy.{part}": deploy[part] for part in _PARTS_OF_DEPLOY if deploy.get(part)})
     profile = confinement.digest(service, environment.directory)
@@ -172,6 +174,13 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
         {key: definitions[key]["name"] for key in service.get("networks") or {}},
     ]
     return {key: _digest(value) for key, value in sorted(parts.items()) if value not in (None, [], {}, "")}
+
+
+def _without_reference(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A mounted image is the same by whatever name it was had: see ``imagemounts``."""
+    if "digest" not in (entry.get("image") or {}):
+        return entry
+    return {**entry, "image": {key: value for key, value in entry["image"].items() if key != "reference"}}
 
 
 def config_digest(found: Mapping[str, str]) -> str:

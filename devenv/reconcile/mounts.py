@@ -10,15 +10,18 @@ import dataclasses
 import os
 import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devenv import errors
 from devenv.image import store as image_store
 from devenv.linux import namespace
-from devenv.reconcile import convert, desired, ownership
+from devenv.reconcile import convert, desired, imagemounts, ownership, record
 from devenv.runtime import bundle
 from devenv.volume import bind, remote, tmpfs
 from devenv.volume import volume as volume_module
+
+if TYPE_CHECKING:
+    from devenv.reconcile import containers as containers_
 
 Entry = Mapping[str, Any]
 
@@ -34,14 +37,15 @@ class Mounts:
     anonymous: dict[str, str] = dataclasses.field(default_factory=dict)  # target -> volume
     files: dict[str, tuple[bytes, int, int, int]] = dataclasses.field(default_factory=dict)
 
-    def add(self, mount: bundle.Mount, *, kind: str, name: str = "", read_only: bool = False) -> None:
+    def add(
+        self, mount: bundle.Mount, *, kind: str, name: str = "", read_only: bool = False, image_id: str = ""
+    ) -> None:
         target = posixpath.normpath(mount.target)
         self.mounts = [other for other in self.mounts if posixpath.normpath(other.target) != target]
         self.mounts.append(mount)
         self.summary = [other for other in self.summary if other["target"] != target]
-        self.summary.append(
-            {"type": kind, "name": name, "source": mount.source, "target": target, "read_only": read_only}
-        )
+        said = {"type": kind, "name": name, "source": mount.source, "target": target, "read_only": read_only}
+        self.summary.append({**said, "image_id": image_id} if image_id else said)
 
     def has(self, target: str) -> bool:
         return any(other["target"] == posixpath.normpath(target) for other in self.summary)
@@ -50,9 +54,16 @@ class Mounts:
 class Builder:
     """Makes the mounts of one service's containers."""
 
-    def __init__(self, environment: desired.Environment, volumes: volume_module.VolumeStore) -> None:
+    def __init__(
+        self,
+        environment: desired.Environment,
+        containers: containers_.Containers,
+    ) -> None:
         self._environment = environment
-        self._volumes = volumes
+        self._volumes = containers.volumes
+        self._images = containers.images
+        self._where = containers.where
+        self._project = containers.project
 
     def build(
         self, service: convert.Service, image: image_store.Image, *, files: str, inherited: Mapping[str, str]
@@ -65,9 +76,9 @@ class Builder:
         for target in image.config.volumes:
             self._anonymous(made, {"target": target}, inherited)
         for reference in service.get("volumes_from") or []:
-            self._from_other(made, reference)
+            self._from_other(made, service, reference)
         for entry in service.get("volumes") or []:
-            self._entry(made, entry, inherited)
+            self._entry(made, service, entry, inherited)
         for mount in convert.tmpfs_mounts(service):
             made.add(mount, kind="tmpfs")
         for kind in ("configs", "secrets"):
@@ -76,7 +87,7 @@ class Builder:
         made.mounts.sort(key=lambda mount: (posixpath.normpath(mount.target).count("/"), mount.target))
         return made
 
-    def _entry(self, made: Mounts, entry: Entry, inherited: Mapping[str, str]) -> None:
+    def _entry(self, made: Mounts, service: convert.Service, entry: Entry, inherited: Mapping[str, str]) -> None:
         kind = entry.get("type") or "volume"
         if kind == "bind":
             self._bind(made, entry)
@@ -90,10 +101,14 @@ class Builder:
             read_only = ("ro",) if entry.get("read_only") else ()
             mount = bundle.Mount(type="tmpfs", source="tmpfs", target=entry["target"], options=(*options, *read_only))
             made.add(mount, kind="tmpfs", read_only=bool(entry.get("read_only")))
+        elif kind == "image":
+            mount, image_id = imagemounts.mount(entry, service, self._images, base=self._environment.directory)
+            made.add(mount, kind="image", name=entry["source"], read_only=True, image_id=image_id)
         else:
             raise errors.VolumeError(
-                f"a volume of `type: {kind}` is not built in yet",
-                hint="use `type: bind`, `type: volume` or `type: tmpfs`",
+                f"a volume of `type: {kind}` is not for this machine: it is for "
+                + ("Windows" if kind == "npipe" else "a swarm"),
+                hint="use `type: bind`, `type: volume`, `type: tmpfs` or `type: image`",
             )
 
     def _bind(self, made: Mounts, entry: Entry) -> None:
@@ -176,16 +191,52 @@ class Builder:
         mount = bundle.Mount(volume.filesystem, device, entry["target"], (*remote.resolved(given), *read_only))
         made.add(mount, kind="volume", name=volume.name, read_only=bool(read_only))
 
-    def _from_other(self, made: Mounts, reference: str) -> None:
-        """`volumes_from: [other:ro]`: the other service's binds and named volumes at the same places."""
-        name, _, mode = reference.partition(":")
+    def _from_other(self, made: Mounts, service: convert.Service, reference: str) -> None:
+        """`volumes_from: [other:ro]`, or `container:NAME:ro` for one of any project's: all that it has, in place."""
+        is_container = reference.startswith("container:")
+        name, _, mode = reference.removeprefix("container:").partition(":")
+        read_only = mode == "ro"
+        if is_container:
+            for mount in self._of_container(name).mounts:
+                self._again(made, service, mount, read_only=read_only)
+            return
         other = self._environment.services.get(name)
         if other is None:
             raise errors.VolumeError(f"`volumes_from: {reference}` names no service of this project")
+        # What nobody named is known by the container alone, which is there: it is a dependency.
+        family = [each for each in record.load_all(self._where, self._project.id) if each.service == name]
+        for each in [each for each in family if not each.oneoff][:1]:
+            for mount in each.mounts:
+                if mount["type"] == "volume" and mount["name"] in each.anonymous_volumes:
+                    self._again(made, service, mount, read_only=read_only)
         for entry in other.get("volumes") or []:
             if entry.get("type") == "volume" and not entry.get("source"):
                 continue
-            self._entry(made, {**entry, "read_only": entry.get("read_only") or mode == "ro"}, {})
+            self._entry(made, service, {**entry, "read_only": entry.get("read_only") or read_only}, {})
+
+    def _of_container(self, name: str) -> record.Record:
+        found = next((each for each in record.load_all(self._where) if name in {each.name, each.id}), None)
+        if found is None:
+            raise errors.VolumeError(
+                f"`volumes_from: container:{name}` names no container", hint="`devenv container ls -a` lists them"
+            )
+        return found
+
+    def _again(self, made: Mounts, service: convert.Service, mount: Entry, *, read_only: bool) -> None:
+        """What a container has mounted; a tmpfs is its own, and so are configs and secrets."""
+        entry = {"source": mount["source"], "target": mount["target"], "read_only": mount["read_only"] or read_only}
+        if mount["type"] == "image":
+            self._entry(made, service, {**entry, "type": "image", "source": mount["name"]}, {})
+        elif mount["type"] == "bind" and not str(mount["source"]).startswith(f"{self._where.run}/files/"):
+            self._bind(made, {**entry, "bind": {"create_host_path": False}})
+        elif mount["type"] == "volume":
+            if not os.path.isdir(mount["source"]):
+                raise errors.VolumeError(
+                    f"volume `{mount['name']}` is a filesystem that each container mounts: name it in `volumes:`"
+                )
+            flags = ("rbind", "rprivate", *(("ro", "rro") if entry["read_only"] else ()))
+            again = bundle.Mount("bind", mount["source"], mount["target"], flags)
+            made.add(again, kind="volume", name=mount["name"], read_only=bool(entry["read_only"]))
 
     def _file(self, made: Mounts, kind: str, use: Entry, files: str) -> None:
         source = use["source"]

@@ -124,7 +124,7 @@ class Performer:
 
     def _builder(self) -> mounts.Builder:
         assert self._environment is not None
-        return mounts.Builder(self._environment, self._loop.containers.volumes)
+        return mounts.Builder(self._environment, self._loop.containers)
 
     # -- containers --------------------------------------------------------------------------------------------
 

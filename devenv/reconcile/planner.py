@@ -71,6 +71,7 @@ class DesiredService:
     depends_on: gates.DependsOn = dataclasses.field(default_factory=dict)  # long form; see graph.edges.depends_on
     networks: tuple[str, ...] = ()  # full names
     volumes: tuple[str, ...] = ()  # full names; named ones only
+    volumes_from: tuple[str, ...] = ()  # services
     container_name: str = ""
 
 
@@ -324,6 +325,9 @@ class _Up:
         for name in self.order:
             work = self.work[name]
             made_before = self._made_for(work)
+            # Volumes without a name are known by the containers that have them.
+            for other in self.desired.services[name].volumes_from:
+                made_before = [*made_before, *(self.work[other].creates.values() if other in self.work else ())]
             wanted = [(number, cause, "") for number, cause in work.created]
             wanted += [(each.number, cause, each.id) for each, cause in work.recreated]
             for number, cause, replaces in sorted(wanted):

@@ -53,6 +53,11 @@ def wanted(environment: desired.Environment, images: Mapping[str, image_store.Im
             if not service.get("network_mode")
             else (),
             volumes=tuple(sorted({volumes[key]["name"] for key in named})),
+            volumes_from=tuple(
+                source.partition(":")[0]
+                for source in service.get("volumes_from") or []
+                if not source.startswith("container:")
+            ),
             container_name=str(service.get("container_name") or ""),
         )
     return planner.Desired(

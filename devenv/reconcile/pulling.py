@@ -130,8 +130,8 @@ class Images:
         self._aborted = False
         self._threads = concurrent.futures.ThreadPoolExecutor(ATONCE, thread_name_prefix="pull")
 
-    async def obtain_all(self, wishes: Sequence[Wish], *, base: str) -> dict[str, image_store.Image]:
-        """By service. What several want is had once. Cancelled, it ends what is under way. For once."""
+    async def obtain_all(self, wishes: Sequence[Wish], *, base: str) -> dict[Wish, image_store.Image]:
+        """For each wish. What several want is had once. Cancelled, it ends what is under way. For once."""
         unique: dict[tuple[str, str], Wish] = {}
         for each in sorted(wishes, key=lambda each: each.policy != "always"):
             # Who wants it anew decides for all who want it.
@@ -172,7 +172,7 @@ class Images:
                     )
                 )
         found = dict(zip(unique, images, strict=True))
-        return {each.service: found[each.reference, each.platform] for each in wishes}
+        return {each: found[each.reference, each.platform] for each in wishes}
 
     async def _preparing(self, wanted: Wish, work: asyncio.Future[image_store.Image]) -> image_store.Image:
         """Only what takes a moment is worth a line. A pull has lines of its own."""
@@ -187,11 +187,14 @@ class Images:
 
     def obtain(self, wanted: Wish, *, base: str) -> image_store.Image:
         """Blocks for as long as it takes. Raises ``ImageError`` or ``BuildError``."""
-        pinned = wanted.reference
-        if not wanted.buildable and not (follows(wanted) and not self._lockfile.frozen):
-            pinned = self._lockfile.pinned(wanted.reference)
-        image = self._obtain(wanted._replace(reference=pinned, shown=wanted.reference), base=base)
-        return dataclasses.replace(image, reference=wanted.reference)
+        pinned = wanted._replace(reference=self.pinned(wanted), shown=wanted.reference)
+        return dataclasses.replace(self._obtain(pinned, base=base), reference=wanted.reference)
+
+    def pinned(self, wanted: Wish) -> str:
+        """Its reference, with the digest that the lock says."""
+        if wanted.buildable or (follows(wanted) and not self._lockfile.frozen):
+            return wanted.reference
+        return self._lockfile.pinned(wanted.reference)
 
     def _obtain(self, wanted: Wish, *, base: str) -> image_store.Image:
         parsed = reference.parse(wanted.reference)

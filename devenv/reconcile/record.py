@@ -64,6 +64,11 @@ class Record:
     auto_remove: bool = False  # `run --rm -d`: it goes when it has ended
     schema: int = SCHEMA
 
+    @property
+    def image_ids(self) -> frozenset[str]:
+        """Its own image's, and those of images that it has mounted."""
+        return frozenset({self.image_id, *(each["image_id"] for each in self.mounts if each.get("image_id"))})
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Record:
         known = {field.name for field in dataclasses.fields(cls)}

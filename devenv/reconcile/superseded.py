@@ -12,7 +12,7 @@ from devenv.util import paths
 
 def remove(where: paths.Paths, store: image_store.ImageStore, ids: Collection[str]) -> None:
     """Of ``ids``, which containers had before; one that still has a name, or is used by any project's, stays."""
-    used = {made.image_id for made in record.load_all(where)}
+    used = {image_id for made in record.load_all(where) for image_id in made.image_ids}
     left = set(ids) - used
     gone = [
         entry.stored.target.digest

@@ -139,7 +139,7 @@ def idmapped(folder: str) -> None:
         }
     ]
     root = idmap.root(mapping, mapping)
-    staging.take(overlays, [], folder=f"{folder}/stage", space=space, root=root)
+    staging.take(overlays, [], {}, folder=f"{folder}/stage", space=space, root=root)
 
 
 def nf_tables(*, rootless: bool) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from devenv import errors
-from devenv.runtime import capabilities, idmap, resources
+from devenv.runtime import capabilities, idmap, imagemount, resources
 from devenv.util import fs
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Mount(NamedTuple):
     target: str
     options: tuple[str, ...] = ()
     owner: Owner | None = None  # beside the option `idmap` or `ridmap`
+    layers: tuple[str, ...] = ()  # of an image, the topmost first; see ``imagemount``
+    subpath: str = ""  # in them
 
 
 class Device(NamedTuple):
@@ -269,6 +271,7 @@ def _mounts(options: Options) -> list[dict[str, Any]]:
                 *(_mapped(mount.options) if options.user_namespace and not mount.owner else []),
             ],
             **_owned(mount, options.user_namespace),
+            **({imagemount.LAYERS: list(mount.layers), imagemount.SUBPATH: mount.subpath} if mount.layers else {}),
         }
         for mount in (*chosen, *options.mounts)
     ]

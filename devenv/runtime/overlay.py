@@ -12,12 +12,14 @@ from devenv.linux import mount
 
 PAGE = 4000  # mount(2) copies one page of options, and says nothing about the rest
 
-Overlay = Mapping[str, Any]  # target, lower (the topmost first), upper, work
+Overlay = Mapping[str, Any]  # target, lower (the topmost first), upper, work; without the last two it is read-only
 
 
 def folders(overlay: Overlay) -> str:
     """`:` and `,` in paths are escaped as both parsers want it."""
     lower = ":".join(map(_escaped, overlay["lower"]))
+    if "upper" not in overlay:
+        return f"lowerdir={lower}"
     return f"lowerdir={lower},upperdir={_escaped(overlay['upper'])},workdir={_escaped(overlay['work'])}"
 
 
@@ -55,8 +57,9 @@ def _by_layer(overlay: Overlay, target: str, *, in_user_namespace: bool) -> None
         context = mount.fsopen("overlay")
         opened.callback(os.close, context)
         add_layers(context, overlay["lower"], in_user_namespace=in_user_namespace)
-        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "upperdir", overlay["upper"])
-        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "workdir", overlay["work"])
+        if "upper" in overlay:
+            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "upperdir", overlay["upper"])
+            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "workdir", overlay["work"])
         mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
         tree = mount.fsmount(context, 0)
         opened.callback(os.close, tree)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devenv.linux import mount, namespace, openat2, statfs
-from devenv.runtime import copyup, devices, fuseoverlay, idmap, labels, mountoptions, staging
+from devenv.runtime import copyup, devices, fuseoverlay, idmap, imagemount, labels, mountoptions, staging
 from devenv.runtime import overlay as overlay_
 from devenv.runtime.failure import Failure, doing
 
@@ -73,13 +73,20 @@ class Sources:
                     self._trees[number] = self._tree(entry)
         if overlays:
             linux = self._config["linux"]
-            self.overlays, self.nodes = staging.take(
+            images = {
+                number: entry
+                for number, entry in enumerate(self._config.get("mounts") or [])
+                if imagemount.is_one(entry)
+            }
+            self.overlays, self.nodes, beside = staging.take(
                 overlays,
                 linux.get("devices") or [],
+                images,
                 folder=self.path,
                 space=self._space,
                 root=idmap.root(linux.get("uidMappings") or [], linux.get("gidMappings") or []),
             )
+            self._trees |= beside
             return
         linux = self._config.get("linux") or {}
         if any(each["type"] == "user" and not each.get("path") for each in linux.get("namespaces") or []):
@@ -101,6 +108,11 @@ class Sources:
 
     def bind(self, number: int, entry: dict[str, Any]) -> int:
         return self._trees[number] if number in self._trees else self._tree(entry)
+
+    def image(self, number: int, entry: dict[str, Any], *, in_user_namespace: bool) -> int:
+        if number in self._trees:
+            return self._trees[number]
+        return imagemount.tree(entry, self.path, entry[imagemount.LAYERS], in_user_namespace=in_user_namespace)
 
     def _tree(self, entry: dict[str, Any]) -> int:
         options = mountoptions.parse(entry.get("options") or [])
@@ -300,6 +312,10 @@ class Builder:
                 self._remount(target, options, mount.MS_BIND)
             else:
                 self._bind(self._sources.bind(number, entry), target, options, source=entry.get("source") or "")
+            return
+        if imagemount.is_one(entry):
+            tree = self._sources.image(number, entry, in_user_namespace=self._user_namespace)
+            self._bind(tree, target, options, source="image")
             return
         if not kind or kind == "none":
             raise OSError(errno.EINVAL, "a mount needs a type, or the option `bind`")

@@ -22,18 +22,20 @@ from typing import Any, NamedTuple
 
 from devenv.linux import mount, namespace
 from devenv.linux import process as linux_process
-from devenv.runtime import devices, idmap
+from devenv.runtime import devices, idmap, imagemount
 from devenv.runtime.failure import doing
 
 
 class Staged(NamedTuple):
     overlays: list[int]
     nodes: dict[str, int]  # by their path in the container
+    images: dict[int, int]  # mounted beside the root, by the number of the mount
 
 
 def take(
     overlays: Sequence[Mapping[str, Any]],
     nodes: Sequence[Mapping[str, Any]],
+    images: Mapping[int, Mapping[str, Any]],
     *,
     folder: str,
     space: int,
@@ -52,8 +54,16 @@ def take(
     for number, each in enumerate(overlays):
         with doing(f"mounting the image on `{each['target']}` with the ids of the container's user namespace"):
             trees.append(_overlay(each, f"{folder}/{number}", space, root))
+    beside = {number: _image(each, f"{folder}/image.{number}", space) for number, each in images.items()}
     mount.umount2(folder, mount.MNT_DETACH)
-    return Staged(trees, made)
+    return Staged(trees, made, beside)
+
+
+def _image(entry: Mapping[str, Any], place: str, space: int) -> int:
+    with doing(f"mounting an image on `{entry['destination']}` with the ids of the container's user namespace"):
+        layers = [_mapped(path, f"{place}.{number}", space) for number, path in enumerate(entry[imagemount.LAYERS])]
+        os.mkdir(place)
+        return imagemount.tree(entry, place, layers, in_user_namespace=False)
 
 
 def _overlay(overlay: Mapping[str, Any], place: str, space: int, root: tuple[int, int]) -> int:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from devenv.linux import mount, namespace
 from devenv.linux import process as linux_process
-from devenv.runtime import bundle, fuseoverlay, handshake, init, mountoptions, rootfs, state, userspace
+from devenv.runtime import bundle, fuseoverlay, handshake, imagemount, init, mountoptions, rootfs, state, userspace
 
 _ALIVE = frozenset({"running", "paused", "created"})
 
@@ -137,7 +137,7 @@ def _mounted(config: dict[str, Any], layout: dict[str, Any], folder: str) -> int
     mount.mount("none", "/", "", mount.MS_REC | mount.MS_SLAVE)
     mounts = []
     for each in config.get("mounts") or []:
-        if mountoptions.is_bind(each) or each["destination"] == "/dev":
+        if mountoptions.is_bind(each) or imagemount.is_one(each) or each["destination"] == "/dev":
             # On the disk ids are what they are in the container.
             words = [word for word in each.get("options") or [] if word not in {"idmap", "ridmap"}]
             mounts.append({**each, "options": words})

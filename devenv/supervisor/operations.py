@@ -25,6 +25,7 @@ from devenv.reconcile import (
     convert,
     convert_network,
     desired,
+    imagemounts,
     live,
     locking,
     loop,
@@ -151,7 +152,7 @@ class Operations:
         )
         names, options = planning.needed(environment, params), planning.options(params)
         await self._loop.run(checking.check, environment, names, options.scale)
-        images = await self._images(environment, names, params, send)
+        environment, images = await self._images(environment, names, params, send)
         wanted = await self._loop.run(planning.wanted, environment, images)
         observed = await self._loop.observe(environment)
         todo = planner.plan_up(wanted, observed, options)
@@ -218,8 +219,8 @@ class Operations:
 
     async def _images(
         self, environment: desired.Environment, services: list[str], params: Params, send: Send
-    ) -> dict[str, image_store.Image]:
-        """By service. What is wanted twice is had once, all of it at the same time."""
+    ) -> tuple[desired.Environment, dict[str, image_store.Image]]:
+        """By service. What is wanted twice is had once, all of it at the same time; images that are mounted, too."""
         override = str(params.get("pull") or "")
         store = self._loop.containers.images
         images = pulling.Images(
@@ -230,8 +231,13 @@ class Operations:
             emit=_quieted(send) if params.get("quiet_pull") else _emitter(send),
             dry_run=bool(params.get("dry_run")),
         )
-        wishes = [pulling.wish(name, environment.services[name], override=override) for name in services]
-        return await images.obtain_all(wishes, base=environment.directory)
+        own = [pulling.wish(name, environment.services[name], override=override) for name in services]
+        mounted = list(imagemounts.wishes(environment, services, override=override))
+        found = await images.obtain_all([*own, *mounted], base=environment.directory)
+        if mounted:
+            pinned = {each.reference: images.pinned(each) for each in mounted}
+            environment = imagemounts.resolved(environment, {each: found[each] for each in mounted}, pinned)
+        return environment, {each.service: found[each] for each in own}
 
     def _warn(self, environment: desired.Environment, images: Mapping[str, image_store.Image], send: Send) -> None:
         for name in sorted(environment.services):
@@ -410,7 +416,7 @@ class Operations:
             needed = list(environment.services[name]["depends_on"])
             await self._up({**params, "services": needed, "silent": True}, send)
         await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
-        images = await self._images(environment, [name], params, send)
+        environment, images = await self._images(environment, [name], params, send)
         await self._join(environment, [name], send)
         todo = await self._networks_and_volumes(environment, name, images)
         await self._loop.execute(todo, environment=environment, images=images, emit=_emitter(send))
@@ -424,7 +430,7 @@ class Operations:
             auto_remove=bool(params.get("auto_remove")),
             labels=dict(params.get("labels") or {}),
         )
-        builder = mounts.Builder(changed, self._loop.containers.volumes)
+        builder = mounts.Builder(changed, self._loop.containers)
         container = await self._loop.create_container(changed, wish, images[name], builder)
         try:
             await self._loop.make_process(container)

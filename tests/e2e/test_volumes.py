@@ -143,3 +143,47 @@ def test_an_archive_that_leads_out_is_refused(devenv: runner.Devenv, project: pr
         info.size = 1
         archive.addfile(info, io.BytesIO(b"x"))
     assert "lead out" in devenv("volume", "import", "v", "bad.tar", code=1).stderr
+
+
+def test_volumes_from_a_service_and_from_a_container_of_another_project(
+    anyone: runner.Devenv, project: projects.Project
+) -> None:
+    os.umask(0o022)
+    project.write(
+        {
+            "one/devenv.yaml": """
+                name: one
+                services:
+                  data:
+                    image: "host:"
+                    command: [sleep, "1000"]
+                    stop_signal: SIGKILL
+                    volumes: ["kept:/kept", "/nameless", "./bound:/bound:ro", {type: tmpfs, target: /own}]
+                  beside:
+                    image: "host:"
+                    command: [sleep, "1000"]
+                    stop_signal: SIGKILL
+                    volumes_from: [data]
+                volumes: {kept: {}}
+            """,
+            "two/devenv.yaml": """
+                name: two
+                services:
+                  other:
+                    image: "host:"
+                    command: [sleep, "1000"]
+                    stop_signal: SIGKILL
+                    volumes_from: ["container:one-data-1:ro"]
+            """,
+        }
+    )
+    project.write({"one/bound/file": "bound"})
+    missing = anyone("up", "-d", cwd=project / "two", code=1)
+    assert "`volumes_from: container:one-data-1` names no container" in missing.stderr
+    anyone("up", "-d", cwd=project / "one")
+    anyone.inside("data", "echo k >/kept/k; echo n >/nameless/n; touch /own/mine", cwd=project / "one")
+    assert anyone.inside("beside", "cat /kept/k /nameless/n /bound/file", cwd=project / "one") == "k\nn\nbound"
+    anyone.inside("beside", "echo 2 >/nameless/n; test ! -e /own/mine", cwd=project / "one")
+    anyone("up", "-d", cwd=project / "two")
+    assert anyone.inside("other", "cat /kept/k /nameless/n /bound/file", cwd=project / "two") == "k\n2\nbound"
+    assert "Read-only" in anyone.inside("other", "touch /kept/x 2>&1; true", cwd=project / "two")
