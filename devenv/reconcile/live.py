@@ -60,6 +60,7 @@ class Live:
             failed=int(self.health.get("failing_streak") or 0),
             retries=int((self.record.healthcheck or {}).get("retries") or probe.DEFAULT_RETRIES),
             gave_up=self.gave_up,
+            uptime=self.uptime(),
         )
 
     def observe(self) -> observed.Container:

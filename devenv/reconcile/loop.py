@@ -630,8 +630,9 @@ class Loop:
         def look() -> waiting.Verdict:
             for service in wanted:
                 verdicts[service] = waiting.judge(condition, self.seen(service))
-            failed = any(verdict.failed for verdict in verdicts.values())
-            return waiting.Verdict(all(verdict.met for verdict in verdicts.values()), failed, "")
+            found = [*verdicts.values()]
+            met, failed = all(each.met for each in found), any(each.failed for each in found)
+            return waiting.Verdict(met, failed, "", waiting.soonest(each for each in found if not each.met))
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changes.until(look), timeout)

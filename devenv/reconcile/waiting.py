@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,8 +13,13 @@ class Condition(StrEnum):
     STARTED = "service_started"
     HEALTHY = "service_healthy"
     COMPLETED = "service_completed_successfully"
-    # What `up --wait` asks for: healthy where there is a check, else running; a job that ended well is ready too.
+    # What `up --wait` asks for: healthy where there is a check, else running for long enough to be believed; a job that
+    # ended well is ready too.
     READY = "ready"
+
+
+# Seconds that a service without any check must have run: a program that can't work says so sooner, mostly.
+SETTLING = 0.5
 
 
 class Seen(NamedTuple):
@@ -27,12 +33,14 @@ class Seen(NamedTuple):
     gave_up: bool  # no restart policy brings it back
     failed: int = 0  # probes in a row that count
     retries: int = 0  # of so many that make it unhealthy
+    uptime: float = 0.0  # seconds
 
 
 class Verdict(NamedTuple):
     met: bool
     failed: bool  # it can't become true any more
     reason: str
+    again: float | None = None  # seconds after which it may be another one although nothing has changed
 
 
 def judge(condition: Condition, containers: Iterable[Seen]) -> Verdict:
@@ -41,12 +49,17 @@ def judge(condition: Condition, containers: Iterable[Seen]) -> Verdict:
     for verdict in verdicts:
         if verdict.failed:
             return verdict
-    for verdict in verdicts:
-        if not verdict.met:
-            return verdict
+    waits = [verdict for verdict in verdicts if not verdict.met]
+    if waits:
+        return waits[0]._replace(again=soonest(waits))
     if not verdicts:
         return Verdict(False, False, "it has no container yet")
     return Verdict(True, False, "")
+
+
+def soonest(verdicts: Iterable[Verdict]) -> float | None:
+    """When the first of them may change by itself."""
+    return min((verdict.again for verdict in verdicts if verdict.again is not None), default=None)
 
 
 def _judge(condition: Condition, seen: Seen) -> Verdict:
@@ -61,7 +74,12 @@ def _judge(condition: Condition, seen: Seen) -> Verdict:
         return Verdict(done, not done, f"`{seen.name}` exited with {code}")
     if seen.status != "running":
         return Verdict(False, False, f"`{seen.name}` is {seen.status}")
-    if condition is Condition.STARTED or (condition is Condition.READY and not seen.health):
+    if condition is Condition.STARTED:
+        return Verdict(True, False, "")
+    if condition is Condition.READY and not seen.health:
+        left = SETTLING - seen.uptime
+        if left > 0:
+            return Verdict(False, False, f"`{seen.name}` has only just started", again=left)
         return Verdict(True, False, "")
     if not seen.health:
         return Verdict(False, True, f"`{seen.name}`: {seen.last_output or 'it has no health check and no port'}")
@@ -96,4 +114,5 @@ class Changes:
             verdict = look()
             if verdict.met or verdict.failed:
                 return verdict
-            await event.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), verdict.again)
