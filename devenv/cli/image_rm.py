@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -31,7 +31,7 @@ def command(
     problems = []
     for text in images:
         try:
-            _remove(opened, text, force=force)
+            remove(opened, text, force=force)
         except errors.DevenvError as exc:
             if force and isinstance(exc, errors.ImageError) and not opened.catalog.matching(text):
                 terminal.warn(exc.message)
@@ -138,7 +138,8 @@ def users(opened: imaging.Images) -> defaultdict[str, list[inventory.Container]]
     return found
 
 
-def _remove(opened: imaging.Images, text: str, *, force: bool) -> None:
+def remove(opened: imaging.Images, text: str, *, force: bool, say: Callable[[str], None] = print) -> None:
+    """Raises ``ImageError`` for one that a container uses. Layers and blobs stay until the next ``gc.collect``."""
     entry = opened.catalog.find(text)
     names = _names(entry, text)
     if not names:
@@ -156,10 +157,10 @@ def _remove(opened: imaging.Images, text: str, *, force: bool) -> None:
         _check_unused(opened, entry, text, force=force)
     for name in names:
         opened.store.index.untag(name)
-        print(f"Untagged: {reference.parse(name).familiar}")
+        say(f"Untagged: {reference.parse(name).familiar}")
     if last:
         opened.store.index.remove(entry.stored.target.digest)
-        print(f"Deleted: {entry.stored.target.digest}")
+        say(f"Deleted: {entry.stored.target.digest}")
 
 
 def _names(entry: catalog.Entry, text: str) -> list[str]:

@@ -19,6 +19,7 @@ from devenv.image import platform
 from devenv.reconcile import restart, units
 from devenv.runtime import bundle, signals
 from devenv.runtime import resources as resources_
+from devenv.spec import cdi
 from devenv.volume import tmpfs
 
 Service = Mapping[str, Any]
@@ -37,7 +38,6 @@ NOT_EFFECTIVE = {
     "cpu_rt_runtime": "real-time scheduling",
     "credential_spec": "it is for Windows",
     "external_links": "links to containers outside the project",
-    "gpus": "GPUs",
     "isolation": "it is for Windows",
     "models": "AI models",
     "pre_start": "hooks before the start",
@@ -233,9 +233,12 @@ def device_list(service: Service) -> list[bundle.Device]:
     found = []
     for entry in service.get("devices") or []:
         source = entry["source"]
+        if cdi.NAME.fullmatch(source):
+            continue  # see ``cdidevices``
         if not os.path.isabs(source):
             raise errors.ContainerError(
-                f"the device `{source}` is not a path", hint="CDI device names are not built in yet"
+                f"the device `{source}` is neither a path nor a name",
+                hint="a name is one of CDI: vendor.com/class=name",
             )
         found.append(
             bundle.Device(
@@ -320,10 +323,8 @@ def warnings(name: str, service: Service) -> list[str]:
         if service.get(attribute)
     ]
     reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
-    if reservations.get("devices") or reservations.get("generic_resources"):
-        found.append(
-            f"service `{name}`: `deploy.resources.reservations` of devices are understood but not effective yet"
-        )
+    if reservations.get("generic_resources"):
+        found.append(f"service `{name}`: `generic_resources` are for a swarm, and have no effect")
     if service.get("network_mode") == "host" and service.get("ports"):
         found.append(f"service `{name}`: its `ports` are not published: with `network_mode: host` they are the host's")
     if service.get("runtime") and service.get("init"):

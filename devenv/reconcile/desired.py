@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
-from devenv.reconcile import confinement, convert, journal
+from devenv.reconcile import cdidevices, confinement, convert, journal
 from devenv.util import fs, identity, paths
 
 # Attributes that say when, whether or how often a service runs, not what its containers are.
@@ -161,6 +161,9 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
         parts["volumes"] = [_without_reference(entry) for entry in service["volumes"]]
     deploy = service.get("deploy") or {}
     parts.update({f"deploy.{part}": deploy[part] for part in _PARTS_OF_DEPLOY if deploy.get(part)})
+    if cdidevices.asks(service):
+        # With a new driver its files are others.
+        parts["gpus"] = [service.get("gpus"), cdidevices.edits(service)]
     profile = confinement.digest(service, environment.directory)
     if profile:
         parts["security_opt"] = [service["security_opt"], profile]

@@ -13,6 +13,7 @@ from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import ports
 from devenv.reconcile import (
+    cdidevices,
     confinement,
     convert,
     convert_health,
@@ -122,7 +123,7 @@ def make(
         user_namespace=usernamespace.choose(service, project, where),
         runtime=_runtime(service, where.other_runtime(container_id)),
     )
-    return Made(made, options, laid.files)
+    return Made(made, cdidevices.applied(options, service), laid.files)
 
 
 def _listed(value: Any) -> list[str]:

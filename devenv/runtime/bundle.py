@@ -135,6 +135,7 @@ class Options(NamedTuple):
     cgroup_path: str = ""  # relative to devenv's own place in each hierarchy
     shm_size: int = 64 * 1024 * 1024
     annotations: Mapping[str, str] = {}
+    hooks: Mapping[str, tuple[Mapping[str, Any], ...]] = {}  # by their names in the specification: see ``hooks``
 
 
 def load(folder: str, *, name: str) -> dict[str, Any]:
@@ -201,6 +202,8 @@ def build(options: Options) -> dict[str, Any]:
         "linux": linux,
         "annotations": _annotations(options),
     }
+    if options.hooks:
+        config["hooks"] = {name: [dict(each) for each in found] for name, found in options.hooks.items()}
     if options.hostname:
         config["hostname"] = options.hostname
     if options.domainname:

@@ -7,6 +7,7 @@ other threads about.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.runtime import cgroup, devicerules, devices, handshake, idmap, init, seccomp, userspace
+from devenv.runtime import cgroup, devicerules, devices, handshake, hooks, idmap, init, seccomp, userspace
 from devenv.util import identity
 
 
@@ -43,12 +44,27 @@ def create(
         group = cgroup.create(path, linux.get("resources") or {}, rules=device_rules(config))
         try:
             return fork(
-                init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders, space=space)
+                init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders, space=space),
+                at_hooks=functools.partial(_run_hooks, config, container_id, bundle_dir),
             )
         except BaseException:
             with contextlib.suppress(OSError):  # what went wrong first is what is told
                 cgroup.destroy(path)
             raise
+
+
+def _run_hooks(config: dict[str, Any], container_id: str, bundle_dir: str, pid: int) -> dict[str, Any]:
+    state = {
+        "ociVersion": config["ociVersion"],
+        "id": container_id,
+        "status": "creating",
+        "pid": pid,
+        "bundle": bundle_dir,
+        "annotations": config.get("annotations") or {},
+    }
+    for name in ("prestart", "createRuntime"):
+        hooks.run(config, name, state)
+    return state
 
 
 @contextlib.contextmanager

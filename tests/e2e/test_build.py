@@ -316,3 +316,36 @@ def test_files_and_archives_in_place_of_an_image(
     about = json.loads((shop / "about.json").read_text())
     assert about["containerimage.config.digest"] == built
     assert about["image.name"] == "docker.io/library/x:1"
+
+
+def test_down_takes_images_along_when_it_is_told_to(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        {
+            "devenv.yaml": """
+                name: gone
+                services:
+                  own: {build: ., command: [/x]}
+                  named: {build: ., image: "shop/named:1", command: [/x]}
+            """,
+            "Dockerfile": "FROM scratch\nCOPY devenv.yaml /x\n",
+            "other/devenv.yaml": "services: {user: {image: 'shop/named:1', command: [/x]}}\n",
+        }
+    )
+
+    def names() -> set[str]:
+        return set(devenv("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.split())
+
+    devenv("build")
+    assert "remove image gone-own" in devenv("--dry-run", "down", "--rmi", "all").stdout
+    assert names() == {"gone-own:latest", "shop/named:1"}
+    devenv("create")
+    devenv("down", "--rmi", "local")
+    assert names() == {"shop/named:1"}
+    devenv("create", cwd=project / "other")
+    kept = devenv("down", "--rmi", "all").stderr
+    assert "used by the container `other-user-1`" in kept
+    assert names() == {"shop/named:1"}
+    devenv("down", cwd=project / "other")
+    assert "Image shop/named:1  Removed" in devenv("down", "--rmi", "all").stderr
+    assert names() == set()
+    assert "local or all" in devenv("down", "--rmi", "some", code=2).stderr
