@@ -35,10 +35,12 @@ class Event:
     time: float = 0.0  # seconds since the epoch
     current: int = 0  # bytes that are done of
     total: int = 0  # so many, where that is known
+    # What a resource that is `Waiting` waits for, as data: see ``devenv.reconcile.reasons``.
+    reasons: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Event:
-        return cls(**{**data, "status": Status(data["status"])})
+        return cls(**{**data, "status": Status(data["status"]), "reasons": tuple(data.get("reasons") or ())})

@@ -168,7 +168,7 @@ class _Session:
                 continue
             self._reported.add(end)
             code = event.get("exit_code") if event is not None and item.record.id == died else item.exit_code
-            again = " (restarting)" if item.state == "restarting" else ""
+            again = f" ({_again(item)})" if item.state == "restarting" else ""
             logs.say(item, f"exited with code {_code(code)}{_out_of_memory(item)}{again}")
 
     def _is_old(self, item: inventory.Container) -> bool:
@@ -213,6 +213,14 @@ class _Session:
 
 def _code(exit_code: int | None) -> int:
     return 255 if exit_code is None else exit_code
+
+
+def _again(item: inventory.Container) -> str:
+    """Once it is worth more than a word: the wait before the third restart is nearly half a second."""
+    if item.back_off is None or item.back_off.crash < 3:
+        return "restarting"
+    loop = ", a crash loop" if item.back_off.crash_loop else ""
+    return f"restarting in {max(item.back_off.at - time.time(), 0):.1f} s, crash {item.back_off.crash}{loop}"
 
 
 def _out_of_memory(item: inventory.Container) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.cli import formats
+from devenv.reconcile import reasons
 from devenv.reconcile import record as records
 from devenv.reconcile.record import Record
 from devenv.util import fs, paths
@@ -31,6 +32,7 @@ class Container:
     oom_killed: bool
     health: str  # "", starting, healthy, unhealthy
     folder: str
+    back_off: reasons.BackOff | None = None  # while it is restarting
     recorded: bool = True  # False for the moment between a process's end and the monitor's note of how it ended
 
     @property
@@ -83,11 +85,13 @@ def _read(where: paths.Paths, record: Record) -> Container:
     health = "" if found.get("soft") else str(found.get("status", ""))
     words = {"creating": "created", "stopped": "exited"}
     name = words.get(status, status)
-    if name == "exited" and _will_restart(where, record, current):
+    back_off = _back_off(where, record, current) if name == "exited" else None
+    if back_off is not None:
         name = "restarting"
     return Container(
         record=record,
         state=name,
+        back_off=back_off,
         recorded=recorded,
         pid=getattr(current, "pid", None),
         started=getattr(current, "started", None),
@@ -104,11 +108,11 @@ def _is_recorded(folder: str) -> bool:
     return isinstance(found, dict) and found.get("status") == "stopped"
 
 
-def _will_restart(where: paths.Paths, record: Record, current: Any) -> bool:
-    """Whether its restart policy brings it back, and there is a supervisor to do so."""
+def _back_off(where: paths.Paths, record: Record, current: Any) -> reasons.BackOff | None:
+    """When its restart policy brings it back, if there is a supervisor to do so."""
     condition = record.restart.get("condition", "none")
     if condition == "none" or not os.path.exists(f"{where.project_run(record.project_id)}/supervisor.sock"):
-        return False
+        return None
     from devenv.reconcile import restart
 
     decision = restart.decide(
@@ -118,7 +122,28 @@ def _will_restart(where: paths.Paths, record: Record, current: Any) -> bool:
         uptime=max((current.finished or 0.0) - (current.started or 0.0), 0.0),
         stopped_by_user=records.stopped_by_user(where, record.id),
     )
-    return isinstance(decision, restart.Restart)
+    if not isinstance(decision, restart.Restart):
+        return None
+    return reasons.BackOff(
+        container=record.name,
+        at=(current.finished or 0.0) + decision.delay,
+        crash=decision.runs,
+        exit_code=255 if current.exit_code is None else current.exit_code,
+        crash_loop=decision.crash_loop,
+    )
+
+
+def failing(where: paths.Paths, item: Container) -> reasons.Health:
+    """What its checks have said of late; also of those that nothing is shown of."""
+    found = records.health(where, item.record.id)
+    log = [each for each in found.get("log") or [] if each.get("exit_code") != 0]
+    return reasons.Health(
+        container=item.record.name,
+        health=str(found.get("status") or "").replace("none", ""),
+        failed=int(found.get("failing_streak") or 0),
+        retries=int((item.record.healthcheck or {}).get("retries") or 3),
+        last=str(log[-1].get("output") or "").strip()[-reasons.LAST :] if log else "",
+    )
 
 
 def of_services(containers: list[Container], services: list[str]) -> list[Container]:

@@ -13,7 +13,7 @@ from devenv import errors
 from devenv.build import why
 from devenv.cli import context, formats, inventory, options, terminal
 from devenv.image import reference
-from devenv.reconcile import journal, record, waiting
+from devenv.reconcile import holds, journal, reasons, record, waiting
 from devenv.runtime import logs
 from devenv.util import paths
 
@@ -121,6 +121,8 @@ class _Reader:
         if item.state == "restarting":
             loop = ": a crash loop" if last.get("crash_loop") else ""
             yield f"  it is started again by its restart policy `{item.record.restart.get('condition')}`{loop}"
+            if item.back_off is not None:
+                yield f"  it is {item.back_off.phrase(self._now).removeprefix('a crash loop, ')}"
         elif then and not last.get("asked"):
             yield f"  it stays so: {then}"
 
@@ -137,26 +139,31 @@ class _Reader:
             yield f"  {found['type']} failed {self._ago(found['time'])}: {found['error']}"
 
     def waits(self, service: str) -> Iterator[str]:
-        """What of its dependencies does not hold now."""
+        """What keeps it: by the supervisor's word while it waits, else what of its dependencies does not hold now."""
+        held = holds.read(self._project.where, self._project.identity.id).get(service)
+        for reason in held or self._unmet(service):
+            yield f"  it {reason.phrase(self._now)}"
+
+    def _unmet(self, service: str) -> Iterator[reasons.Reason]:
         for name, terms in sorted((self._project.canonical["services"][service].get("depends_on") or {}).items()):
             condition = waiting.Condition(terms.get("condition") or waiting.Condition.STARTED)
             others = [each for each in self._containers if each.record.service == name and not each.record.oneoff]
             verdict = waiting.judge(condition, [self._seen(each) for each in others])
             if not verdict.met:
-                yield f"  it waits for {name} ({condition.removeprefix('service_')}): {verdict.reason}"
+                yield reasons.dependency(name, condition, verdict.reason)
 
     def _seen(self, item: inventory.Container) -> waiting.Seen:
-        found = record.health(self._project.where, item.record.id)
-        log = [each for each in found.get("log") or [] if each.get("exit_code") != 0]
+        failing = inventory.failing(self._project.where, item)
         return waiting.Seen(
             name=item.record.name,
             status={"exited": "stopped"}.get(item.state, item.state),
             exit_code=item.exit_code,
-            health=str(found.get("status") or "").replace("none", ""),
-            last_output=str(log[-1].get("output") or "") if log else "",
+            health=failing.health,
+            last_output=failing.last,
             gave_up=item.state == "exited",
-            failed=int(found.get("failing_streak") or 0),
-            retries=int((item.record.healthcheck or {}).get("retries") or 3),
+            failed=failing.failed,
+            retries=failing.retries,
+            back_off=item.back_off,
         )
 
     def _events(self, name: str, action: str) -> list[journal.Entry]:

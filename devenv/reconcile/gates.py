@@ -76,6 +76,7 @@ class Gates:
                 after=starts,
                 service=name,
                 condition=condition,
+                askers=tuple(self._askers.get(key, ())),
                 required=key in self._required,
             )
         return [self._waits[key]]

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from devenv.health import probe
-from devenv.reconcile import naming, observed, record, waiting
+from devenv.reconcile import naming, observed, reasons, record, waiting
 from devenv.runtime import state
 from devenv.util import paths
 
@@ -31,6 +31,7 @@ class Live:
     wiring: naming.Wiring = naming.NOWHERE  # while it runs
     prober: asyncio.Task[None] | None = None
     restart: asyncio.TimerHandle | None = None
+    restart_at: float = 0.0  # when that is due, in seconds since the epoch
 
     @property
     def id(self) -> str:
@@ -61,6 +62,18 @@ class Live:
             retries=int((self.record.healthcheck or {}).get("retries") or probe.DEFAULT_RETRIES),
             gave_up=self.gave_up,
             uptime=self.uptime(),
+            back_off=self._back_off(),
+        )
+
+    def _back_off(self) -> reasons.BackOff | None:
+        if self.status != "restarting":
+            return None
+        return reasons.BackOff(
+            container=self.record.name,
+            at=self.restart_at,
+            crash=self.restarts,
+            exit_code=255 if self.exit_code is None else self.exit_code,
+            crash_loop=self.crash_loop,
         )
 
     def observe(self) -> observed.Container:

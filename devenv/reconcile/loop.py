@@ -33,6 +33,7 @@ from devenv.reconcile import (
     convert_network,
     desired,
     executor,
+    holds,
     journal,
     journalling,
     live,
@@ -85,6 +86,7 @@ class Loop:
         self.live: dict[str, live.Live] = {}
         self.environment: desired.Environment | None = None
         self.changes = waiting.Changes()
+        self.holds = holds.Holds(where, project)
         self.probes = probing.Probes(lambda: self.containers.monitor, self.run)
         self._looks = readying.Looks(self.probes, addresses=_addresses)
         self.journal = journal.Journal(where, project)
@@ -285,6 +287,7 @@ class Loop:
             container.gave_up = False
             container.restarts, container.streak = decision.runs, decision.streak
             container.crash_loop = decision.crash_loop
+            container.restart_at = time.time() + decision.delay
             container.restart = self._events.call_later(decision.delay, self._restart_due, container)
         else:
             container.gave_up = True
@@ -483,7 +486,7 @@ class Loop:
 
     async def ended_within(self, container: live.Live, delay: float) -> bool:
         def look() -> waiting.Verdict:
-            return waiting.Verdict(not container.runs, False, "it still runs")
+            return waiting.Verdict(not container.runs)
 
         try:
             await asyncio.wait_for(self.changes.until(look), delay)
@@ -632,7 +635,7 @@ class Loop:
                 verdicts[service] = waiting.judge(condition, self.seen(service))
             found = [*verdicts.values()]
             met, failed = all(each.met for each in found), any(each.failed for each in found)
-            return waiting.Verdict(met, failed, "", waiting.soonest(each for each in found if not each.met))
+            return waiting.Verdict(met, failed, again=waiting.soonest(each for each in found if not each.met))
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changes.until(look), timeout)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from devenv import errors, events
 from devenv.image import store as image_store
-from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, waiting
+from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, reasons, waiting
 from devenv.runtime import signals
 from devenv.volume import snapshot
 
@@ -218,33 +219,52 @@ class Performer:
         self._say(title, events.Status.DONE, "Removed", why, operation.service)
 
     async def _wait(self, operation: plan.Operation) -> None:
-        """What a dependent's start waits for; the reason is said again whenever it has changed."""
+        """What a dependent's start waits for; the dependents say why whenever that has changed."""
         condition = waiting.Condition(operation.condition)
         title = self._title(operation)
-        said = ""
+        self._say(title, events.Status.WORKING, "Waiting", operation.cause, operation.service)
 
         def look() -> waiting.Verdict:
-            nonlocal said
             verdict = waiting.judge(condition, self._loop.seen(operation.service))
-            if not verdict.met and verdict.reason != said:
-                said = verdict.reason
-                self._say(title, events.Status.WORKING, "Waiting", f"{operation.cause}: {said}", operation.service)
+            if not verdict.met and not verdict.failed:
+                self._hold(operation, verdict.reason)
             return verdict
 
-        verdict = await self._loop.changes.until(look)
+        try:
+            verdict = await self._loop.changes.until(look)
+        finally:
+            for asker in operation.askers:
+                self._loop.holds.release(asker, operation.id)
         if verdict.met:
             text = {"service_healthy": "Healthy", "service_completed_successfully": "Exited"}.get(condition, "Running")
             self._say(title, events.Status.DONE, text, service=operation.service)
             return
         if not operation.required:
-            self._say(title, events.Status.WARNING, "Skipped", f"optional dependency failed: {verdict.reason}")
+            self._say(title, events.Status.WARNING, "Skipped", f"optional dependency failed: {verdict.said}")
             return
         tail = await self._loop.run(self._loop.last_lines, operation.service)
         raise errors.ContainerError(
-            f"dependency `{operation.service}` failed to start: {verdict.reason}",
+            f"dependency `{operation.service}` failed to start: {verdict.said}",
             hint=f"see `devenv logs {operation.service}`",
             note=tail or None,
         )
+
+    def _hold(self, operation: plan.Operation, because: reasons.Reason | None) -> None:
+        reason = reasons.dependency(operation.service, operation.condition, because)
+        for asker in operation.askers:
+            if not self._loop.holds.hold(asker, operation.id, reason):
+                continue
+            now, held = time.time(), self._loop.holds.of(asker)
+            for container in self._loop.of_service(asker):
+                if not container.runs:
+                    event = self._loop.event(
+                        f"Container {container.record.name}",
+                        events.Status.WORKING,
+                        "Waiting",
+                        details=reasons.details(held, now),
+                        service=asker,
+                    )
+                    self._emit(dataclasses.replace(event, reasons=tuple(each.to_json() for each in held)))
 
 
 def _news(cause: str) -> str:

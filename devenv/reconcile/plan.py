@@ -49,6 +49,7 @@ class Operation:
     container_id: str = ""  # the observed container it acts upon; empty when this plan creates it
     replaces: str = ""  # create: the id of the container whose anonymous volumes the new one takes over
     condition: str = ""  # wait: service_healthy, service_completed_successfully, service_started
+    askers: tuple[str, ...] = ()  # wait: the services that want it
     required: bool = True  # wait: False when nobody fails if the condition doesn't come true
     resumes: bool = False  # stop: the plan starts the same container again, so nobody asked for it to stay down
     signal: str = ""  # kill

@@ -1,4 +1,4 @@
-"""Waiting for a service, with a reason that can be told: ``web waits for db: healthy (2 failed, last: …)``."""
+"""Waiting for a service, with a reason that can be told: see ``reasons``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
+
+from devenv.reconcile import reasons
 
 
 class Condition(StrEnum):
@@ -34,13 +36,18 @@ class Seen(NamedTuple):
     failed: int = 0  # probes in a row that count
     retries: int = 0  # of so many that make it unhealthy
     uptime: float = 0.0  # seconds
+    back_off: reasons.BackOff | None = None  # while a restart is due
 
 
 class Verdict(NamedTuple):
     met: bool
-    failed: bool  # it can't become true any more
-    reason: str
+    failed: bool = False  # it can't become true any more
+    reason: reasons.Reason | None = None  # while it isn't met
     again: float | None = None  # seconds after which it may be another one although nothing has changed
+
+    @property
+    def said(self) -> str:
+        return "" if self.reason is None else self.reason.sentence()
 
 
 def judge(condition: Condition, containers: Iterable[Seen]) -> Verdict:
@@ -52,9 +59,7 @@ def judge(condition: Condition, containers: Iterable[Seen]) -> Verdict:
     waits = [verdict for verdict in verdicts if not verdict.met]
     if waits:
         return waits[0]._replace(again=soonest(waits))
-    if not verdicts:
-        return Verdict(False, False, "it has no container yet")
-    return Verdict(True, False, "")
+    return Verdict(True) if verdicts else Verdict(False, reason=reasons.Missing())
 
 
 def soonest(verdicts: Iterable[Verdict]) -> float | None:
@@ -63,37 +68,25 @@ def soonest(verdicts: Iterable[Verdict]) -> float | None:
 
 
 def _judge(condition: Condition, seen: Seen) -> Verdict:
-    ended = seen.status == "stopped" and seen.gave_up
     code = 255 if seen.exit_code is None else seen.exit_code
-    if condition is Condition.COMPLETED:
-        if ended:
-            return Verdict(code == 0, code != 0, "" if code == 0 else f"`{seen.name}` exited with {code}")
-        return Verdict(False, False, f"`{seen.name}` is {seen.status}")
-    if ended:
-        done = condition is Condition.READY and code == 0
-        return Verdict(done, not done, f"`{seen.name}` exited with {code}")
-    if seen.status != "running":
-        return Verdict(False, False, f"`{seen.name}` is {seen.status}")
+    if seen.status == "stopped" and seen.gave_up:
+        done = code == 0 and condition in {Condition.COMPLETED, Condition.READY}
+        return Verdict(done, not done, None if done else reasons.Exited(container=seen.name, exit_code=code))
+    if seen.status != "running" or condition is Condition.COMPLETED:
+        return Verdict(False, reason=seen.back_off or reasons.Status(container=seen.name, status=seen.status))
     if condition is Condition.STARTED:
-        return Verdict(True, False, "")
+        return Verdict(True)
     if condition is Condition.READY and not seen.health:
         left = SETTLING - seen.uptime
-        if left > 0:
-            return Verdict(False, False, f"`{seen.name}` has only just started", again=left)
-        return Verdict(True, False, "")
+        return Verdict(False, reason=reasons.Settling(container=seen.name), again=left) if left > 0 else Verdict(True)
     if not seen.health:
-        return Verdict(False, True, f"`{seen.name}`: {seen.last_output or 'it has no health check and no port'}")
-    if seen.health == "healthy":
-        return Verdict(True, False, "")
-    return Verdict(False, seen.health == "unhealthy", f"`{seen.name}` is {seen.health}{_probes(seen)}")
+        return Verdict(False, True, reasons.Uncheckable(container=seen.name))
+    return Verdict(True) if seen.health == "healthy" else Verdict(False, seen.health == "unhealthy", _health(seen))
 
 
-def _probes(seen: Seen) -> str:
-    """Such as `` (2 of 3 probes failed, last: connection refused)``."""
-    counted = f"{seen.failed} of {seen.retries} probes failed" if seen.failed else ""
-    last = f"last: {seen.last_output.strip()[-200:]}" if seen.last_output.strip() else ""
-    parts = ", ".join(part for part in (counted, last) if part)
-    return f" ({parts})" if parts else ""
+def _health(seen: Seen) -> reasons.Health:
+    last = seen.last_output.strip()[-reasons.LAST :]
+    return reasons.Health(container=seen.name, health=seen.health, failed=seen.failed, retries=seen.retries, last=last)
 
 
 class Changes:

@@ -25,6 +25,7 @@ from devenv.reconcile import (
     convert,
     convert_network,
     desired,
+    holds,
     imagemounts,
     live,
     locking,
@@ -223,17 +224,25 @@ class Operations:
         """By service. What is wanted twice is had once, all of it at the same time; images that are mounted, too."""
         override = str(params.get("pull") or "")
         store = self._loop.containers.images
+        own = [pulling.wish(name, environment.services[name], override=override) for name in services]
+        told = holds.Pulls(
+            self._loop.holds,
+            ((each.service, each.reference) for each in own),
+            _quieted(send) if params.get("quiet_pull") else _emitter(send),
+        )
         images = pulling.Images(
             self._loop.where,
             store,
             params.get("environ") or os.environ,
             lock=locking.Lock(self._loop.where, store, environment.directory, frozen=bool(params.get("frozen"))),
-            emit=_quieted(send) if params.get("quiet_pull") else _emitter(send),
+            emit=told,
             dry_run=bool(params.get("dry_run")),
         )
-        own = [pulling.wish(name, environment.services[name], override=override) for name in services]
         mounted = list(imagemounts.wishes(environment, services, override=override))
-        found = await images.obtain_all([*own, *mounted], base=environment.directory)
+        try:
+            found = await images.obtain_all([*own, *mounted], base=environment.directory)
+        finally:
+            told.finish()
         if mounted:
             pinned = {each.reference: images.pinned(each) for each in mounted}
             environment = imagemounts.resolved(environment, {each: found[each] for each in mounted}, pinned)
@@ -287,11 +296,11 @@ class Operations:
             if verdict.failed:
                 tail = await self._loop.run(self._loop.last_lines, name)
                 raise errors.ContainerError(
-                    f"service `{name}` did not get ready: {verdict.reason}",
+                    f"service `{name}` did not get ready: {verdict.said}",
                     hint=f"see `devenv logs {name}`",
                     note=tail or None,
                 )
-        waits = [f"`{name}`: {verdict.reason}" for name, verdict in verdicts.items() if not verdict.met]
+        waits = [f"`{name}`: {verdict.said}" for name, verdict in verdicts.items() if not verdict.met]
         if waits:
             raise errors.ContainerError(f"not ready within {timeout:g} s: {'; '.join(waits)}")
 

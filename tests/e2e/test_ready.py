@@ -89,7 +89,7 @@ def test_what_listens_is_no_health_check(devenv: runner.Devenv, project: project
 
 def test_the_reason_is_told(devenv: runner.Devenv, project: projects.Project) -> None:
     said = waited(devenv, project, "ready: {http: {path: /up, port: 8000}}").stderr
-    assert "Waiting  `after` needs it healthy: `shop-web-1` is starting (last: port 8000: Connection refused)" in said
+    assert "Container shop-after-1  Waiting  for web: healthy (last: port 8000: Connection refused)" in said
 
 
 def test_it_never_is(devenv: runner.Devenv, project: projects.Project) -> None:

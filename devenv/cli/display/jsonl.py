@@ -29,6 +29,8 @@ class JsonLines:
             line["details"] = event.details
         if event.service:
             line["service"] = event.service
+        if event.reasons:
+            line["reasons"] = list(event.reasons)
         if event.total:
             line |= {"current": event.current, "total": event.total, "percent": event.current * 100 // event.total}
         if self._dry_run:

@@ -15,6 +15,7 @@ from typing import TextIO
 from devenv import events
 from devenv.cli import formats, table, terminal
 from devenv.cli.display import block
+from devenv.reconcile import reasons
 
 _MARK = {
     events.Status.WORKING: ("⠿", "36"),
@@ -103,8 +104,10 @@ class Tty:
         tail = f"  {spent}"
         if event.total and line.ended is None:
             tail += f"  {formats.size(event.current)} of {formats.size(event.total)}"
-        if event.details:
-            tail += f"  {terminal.visible(event.details)}"
+        # Seconds that are left go by, and nobody tells it anew for each of them.
+        told = reasons.details(map(reasons.from_json, event.reasons), time.time()) if event.reasons else event.details
+        if told:
+            tail += f"  {terminal.visible(told)}"
         plain = table.cut(f" {mark} {name}  {state}{tail}", columns - 1)
         if not self._colour:
             return block.Line(plain, plain)

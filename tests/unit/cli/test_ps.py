@@ -66,6 +66,7 @@ def test_json_has_docker_composes_fields(
             {"URL": "::", "TargetPort": 80, "PublishedPort": 8080, "Protocol": "tcp"},
             {"URL": "", "TargetPort": 9000, "PublishedPort": 0, "Protocol": "tcp"},
         ],
+        "Reasons": [],
         "RunningFor": "3 minutes ago",
         "Service": "web",
         "Size": "0B",
