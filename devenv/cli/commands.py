@@ -85,6 +85,8 @@ COMMANDS: dict[str, Command] = {
             "restore": Command("snapshot", "Let the volumes have what a snapshot kept", function="restore"),
             "rm": Command("snapshot", "Remove snapshots", function="remove"),
             "diff": Command("snapshot", "Show which files differ from a snapshot's", function="diff"),
+            "export": Command("snapshot_archive", "Write a snapshot to an archive", function="export"),
+            "import": Command("snapshot_archive", "Make a snapshot of an archive", function="load"),
         },
     ),
     "undo": Command("snapshot", "Bring back the data that was removed or replaced last", function="undo"),

@@ -14,7 +14,7 @@ from typing import Any
 from devenv import errors
 from devenv.linux import namespace
 from devenv.network import hosts, ports
-from devenv.reconcile import confinement, convert, convert_network, desired
+from devenv.reconcile import confinement, convert, convert_network, desired, seeding
 from devenv.runtime import capabilities, logwriter, process, resources, signals, sysctl
 
 # What a service shares: the words that are no service or container.
@@ -40,6 +40,9 @@ def check(environment: desired.Environment, services: Sequence[str], scale: Mapp
         for problem in _problems(environment, name):
             raise errors.SpecError(f"service `{name}`: {problem}")
     _check_ports(environment, services, scale)
+    problem = seeding.problem(environment)
+    if problem:
+        raise errors.SpecError(problem, hint="`devenv snapshot export NAME -o FILE` writes one")
 
 
 def _problems(environment: desired.Environment, name: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from devenv import errors
 from devenv.image import store as image_store
 from devenv.linux import namespace
-from devenv.reconcile import convert, desired, imagemounts, ownership, record
+from devenv.reconcile import convert, desired, imagemounts, ownership, record, seeding
 from devenv.runtime import bundle
 from devenv.volume import bind, remote, tmpfs
 from devenv.volume import volume as volume_module
@@ -146,6 +146,7 @@ class Builder:
             driver=definition.get("driver") or "local",
             driver_opts=dict(definition.get("driver_opts") or {}),
             labels=dict(definition.get("labels") or {}),
+            fill=seeding.fill(self._environment, name),
         )
 
     def _anonymous(self, made: Mounts, entry: Entry, inherited: Mapping[str, str]) -> None:

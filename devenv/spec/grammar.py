@@ -364,6 +364,7 @@ READY = either(
 PORT_CHOICE = choice(
     "strict", "auto", doc="devenv: whether a host port that is taken is replaced by one for this folder"
 )
+SEED = Scalar(("string",), doc="devenv: an archive of `devenv snapshot export`, for volumes that are made")
 TASKS = Object(
     names=NAME,
     values=either(
@@ -576,8 +577,10 @@ SPEC = Object(
         "configs": _named(CONFIG, "Files to mount into services"),
         "tasks": TASKS,
         "ports": PORT_CHOICE,
+        "seed": SEED,
         "x-devenv": Object(
-            {"tasks": TASKS, "ports": PORT_CHOICE}, doc="devenv's own attributes, where other tools read the file too"
+            {"tasks": TASKS, "ports": PORT_CHOICE, "seed": SEED},
+            doc="devenv's own attributes, where other tools read the file too",
         ),
     }
 )

@@ -223,7 +223,7 @@ def to_canonical(spec: dict[str, Any], report: diagnostic.Report, *, extensions:
         if made:
             found[section] = made
     for name, value in spec.items():
-        if name.startswith("x-") or (name in ("tasks", "ports") and value):
+        if name.startswith("x-") or (name in ("tasks", "ports", "seed") and value):
             found[name] = value
     report.raise_any()
     return found

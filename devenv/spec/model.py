@@ -248,4 +248,5 @@ class Project(Model):
     models: dict[str, dict[str, Value]] = {}
     tasks: dict[str, Value] = {}
     ports: str = "strict"
+    seed: str = ""
     disabled_services: list[str] = []  # those of profiles that are not enabled

@@ -31,6 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _AUTOMATIC = "auto-"
 
 Copy = Callable[[str, int], None]  # into an empty folder, what a descriptor's folder has
+Unpack = Callable[[str, str], None]  # a part of something, as `_data` in a folder
 
 
 class Kept(NamedTuple):
@@ -174,6 +175,23 @@ class SnapshotStore:
                     stack.mounted(self.folder(name), self.layers)
                 kept[name] = Kept((self._copied(f"{self.folder(name)}/{stack.DATA}", copy),), self._labels(name))
             return self._write(snapshot._replace(volumes=kept))
+
+    def adopt(self, snapshot: Snapshot, sources: Mapping[str, str], unpack: Unpack) -> Snapshot:
+        """A snapshot of volumes whose data is somewhere else: ``sources`` by volume. Nothing is left where it fails."""
+        with self._held():
+            kept = {}
+            try:
+                for name, source in sources.items():
+                    stage = fs.unique()
+                    os.makedirs(f"{self.layers}/{stage}/{stack.DATA}", mode=0o755)
+                    unpack(source, f"{self.layers}/{stage}")
+                    layer = fs.unique()
+                    os.rename(f"{self.layers}/{stage}/{stack.DATA}", f"{self.layers}/{layer}")
+                    kept[name] = Kept((layer,))
+                self._write(snapshot._replace(volumes=kept))
+            finally:
+                self.collect()
+            return snapshot._replace(volumes=kept)
 
     def keep_removed(self, name: str, snapshot: Snapshot) -> bool:
         """Remove the volume ``name``, and keep what it had, with others that went before, in ``snapshot``.

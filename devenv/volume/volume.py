@@ -19,7 +19,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -66,14 +66,20 @@ class VolumeStore:
         driver: str = "local",
         driver_opts: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        fill: Callable[[str], None] | None = None,
     ) -> Volume:
-        """The volume, made if need be. One that is there with other options is an error: its data stays as it is."""
+        """The volume, made if need be: then with what ``fill`` puts into ``_data`` of the folder that it is given.
+
+        One that is there with other options is an error: its data stays as it is.
+        """
         options = {key: str(value) for key, value in (driver_opts or {}).items()}
         _check_name(name)
         found = self.get(name)
         if found is None:
             _check_driver(name, driver, options)
-            found = self._make(name, driver=driver, driver_opts=options, labels=dict(labels or {}), anonymous=False)
+            found = self._make(
+                name, driver=driver, driver_opts=options, labels=dict(labels or {}), anonymous=False, fill=fill
+            )
         if (found.driver, dict(found.driver_opts)) != (driver, options):
             raise errors.VolumeError(
                 f"volume `{name}` is there, made with other options: {_describe(found.driver, found.driver_opts)}",
@@ -142,9 +148,9 @@ class VolumeStore:
             os.rmdir(self._folder)
 
     def _is_stale(self, name: str) -> bool:
-        """Nobody takes a minute to make a volume."""
+        """Nobody takes an hour to make a volume."""
         try:
-            return os.lstat(f"{self._folder}/{name}").st_mtime < time.time() - 60
+            return os.lstat(f"{self._folder}/{name}").st_mtime < time.time() - 3600
         except FileNotFoundError:
             return False
 
@@ -158,7 +164,14 @@ class VolumeStore:
             ) from exc
 
     def _make(
-        self, name: str, *, driver: str, driver_opts: dict[str, str], labels: dict[str, str], anonymous: bool
+        self,
+        name: str,
+        *,
+        driver: str,
+        driver_opts: dict[str, str],
+        labels: dict[str, str],
+        anonymous: bool,
+        fill: Callable[[str], None] | None = None,
     ) -> Volume:
         stage = f"{self._folder}/.new-{name}-{os.urandom(4).hex()}"
         record = {
@@ -174,6 +187,8 @@ class VolumeStore:
             if not driver_opts:
                 os.mkdir(f"{stage}/_data")
                 os.chmod(f"{stage}/_data", 0o755)
+                if fill is not None:
+                    fill(stage)
             fs.write_json(f"{stage}/volume.json", record, durable=not anonymous)
             try:
                 os.rename(stage, f"{self._folder}/{name}")
@@ -183,6 +198,9 @@ class VolumeStore:
                 if exc.errno != 39:  # ENOTEMPTY is what rename(2) says of a folder that is there
                     raise
                 tree.remove(stage)
+        except errors.DevenvError:
+            tree.remove(stage)
+            raise
         except OSError as exc:
             with contextlib.suppress(OSError):
                 tree.remove(stage)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
+import tarfile
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -234,3 +236,72 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
             assert kill > 3
             return
     raise AssertionError("it never came to its end")
+
+
+# -- archives and seeds -----------------------------------------------------------------------------------------------
+
+SEEDED = """
+    name: seeded
+    SEED
+    services:
+      db:
+        image: "host:"
+        command: [sleep, "1000"]
+        stop_signal: SIGKILL
+        volumes: ["data:/data", "empty:/empty"]
+    volumes: {data: {}, empty: {}}
+"""
+
+
+def test_a_snapshot_as_a_seed_for_the_first_up(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(SEEDED.replace("SEED", ""))
+    anyone("up", "-d")
+    script = "mkdir /data/d; echo one >/data/d/f; ln -s d/f /data/l; ln /data/d/f /data/hard; chmod 700 /data"
+    anyone.inside("db", f"{script}; chown 0:0 /data/d/f; touch -d @1000000000 /data/d/f")
+    anyone("snapshot", "save", "first")
+    for number in (1, 2):
+        anyone("snapshot", "export", "first", "-o", f"seed{number}.tar.gz")
+    assert (project / "seed1.tar.gz").read_bytes() == (project / "seed2.tar.gz").read_bytes()
+    anyone.inside("db", "echo mine >/data/d/f")
+    project.write(SEEDED.replace("SEED", "seed: ./seed1.tar.gz"))
+    anyone("up", "-d", "--force-recreate")
+    # What is there is never replaced.
+    assert anyone.inside("db", "cat /data/d/f") == "mine"
+    anyone("down", "-v")
+    anyone("up", "-d")
+    assert anyone.inside("db", "cat /data/d/f /data/l /data/hard").split() == ["one"] * 3
+    assert anyone.inside("db", "stat -c '%a %U' /data; stat -c '%Y %h' /data/d/f; ls -A /empty").split() == [
+        *("700", "root"),
+        *("1000000000", "2"),
+    ]
+    # Somebody else's machine: the archive as a snapshot.
+    anyone("snapshot", "import", "theirs", "seed2.tar.gz")
+    anyone.inside("db", "rm -r /data/d")
+    anyone("snapshot", "restore", "theirs")
+    assert anyone.inside("db", "cat /data/d/f") == "one"
+
+
+def test_a_seed_that_can_not_be_used_makes_nothing(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write(SEEDED.replace("SEED", "x-devenv: {seed: seed.tar}"))
+    assert "`seed: seed.tar` is not there" in devenv("up", "-d", code=2).stderr
+    (project / "seed.tar").write_bytes(b"no archive")
+    assert "can't be unpacked" in devenv("up", "-d", code=1).stderr
+    (project / "seed.tar").write_bytes(archive({"data/../../../escaped": b"x"}))
+    assert "would lead out" in devenv("up", "-d", code=1).stderr
+    whole = archive({"data/f": b"x" * 4096})
+    (project / "seed.tar").write_bytes(whole[:2048])
+    assert "can't be unpacked" in devenv("up", "-d", code=1).stderr
+    assert "seeded_data" not in devenv("volume", "ls", "-q").stdout
+    (project / "seed.tar").write_bytes(whole)
+    devenv("up", "-d")
+    assert devenv.inside("db", "wc -c </data/f") == "4096"
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
