@@ -16,10 +16,11 @@ as old as the container that has it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from devenv import errors
@@ -148,10 +149,11 @@ class VolumeStore:
             os.rmdir(self._folder)
 
     def _is_stale(self, name: str) -> bool:
-        """Nobody takes an hour to make a volume."""
+        """Nobody is at it, and nobody takes a minute to begin."""
         try:
-            return os.lstat(f"{self._folder}/{name}").st_mtime < time.time() - 3600
-        except FileNotFoundError:
+            with _locked(f"{self._folder}/{name}", fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
+                return os.fstat(held).st_mtime < time.time() - 60
+        except (FileNotFoundError, BlockingIOError):
             return False
 
     def _discard(self, name: str) -> None:
@@ -188,7 +190,8 @@ class VolumeStore:
                 os.mkdir(f"{stage}/_data")
                 os.chmod(f"{stage}/_data", 0o755)
                 if fill is not None:
-                    fill(stage)
+                    with _locked(stage, fcntl.LOCK_SH):
+                        fill(stage)
             fs.write_json(f"{stage}/volume.json", record, durable=not anonymous)
             try:
                 os.rename(stage, f"{self._folder}/{name}")
@@ -212,6 +215,16 @@ class VolumeStore:
                 hint=f"look at what is in it, then remove it: rm -r {self._folder}/{name}",
             )
         return found
+
+
+@contextlib.contextmanager
+def _locked(folder: str, how: int) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _check_name(name: str) -> None:

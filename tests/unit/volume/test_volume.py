@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import time
@@ -110,7 +111,14 @@ def test_what_was_cut_short_is_finished(store: volume.VolumeStore, where: paths.
     os.makedirs(f"{folder}/.new-x-00000000")
     os.makedirs(f"{folder}/.new-y-00000000")
     os.utime(f"{folder}/.new-x-00000000", (time.time() - 100,) * 2)
+    os.makedirs(f"{folder}/.new-z-00000000")
+    os.utime(f"{folder}/.new-z-00000000", (time.time() - 100,) * 2)
     assert [found.name for found in store.list()] == ["data"]
+    filling = os.open(f"{folder}/.new-z-00000000", os.O_RDONLY)
+    fcntl.flock(filling, fcntl.LOCK_SH)
+    store.sweep()
+    assert sorted(os.listdir(folder)) == [".new-y-00000000", ".new-z-00000000", "data"]
+    os.close(filling)
     store.sweep()
     assert sorted(os.listdir(folder)) == [".new-y-00000000", "data"]
 
