@@ -18,7 +18,7 @@ from devenv.reconcile import cdidevices, confinement, convert, journal
 from devenv.util import fs, identity, paths
 
 # Attributes that say when, whether or how often a service runs, not what its containers are.
-VOLATILE = frozenset({"attach", "build", "deploy", "depends_on", "develop", "profiles", "pull_policy", "scale"})
+VOLATILE = frozenset({"attach", "build", "deploy", "depends_on", "develop", "profiles", "proxy", "pull_policy", "scale"})
 _PARTS_OF_DEPLOY = ("resources", "restart_policy")
 
 Definition = Mapping[str, Any]
@@ -156,6 +156,7 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
     """Attribute -> digest: what a container must have in common with its service not to be made again."""
     service = environment.services[name]
     parts: dict[str, Any] = {key: value for key, value in service.items() if key not in VOLATILE}
+    parts["x-devenv"] = {key: value for key, value in (service.get("x-devenv") or {}).items() if key not in VOLATILE}
     parts["image"] = image_id
     if service.get("volumes"):
         parts["volumes"] = [_without_reference(entry) for entry in service["volumes"]]

@@ -361,6 +361,12 @@ READY = either(
     ),
     doc="devenv: when the service counts as ready",
 )
+PROXY = either(
+    INTEGER,
+    Scalar(("boolean",)),
+    Object({"port": INTEGER, "host": STRING}),
+    doc="devenv: the port that `devenv proxy` leads to, and under which name",
+)
 PORT_CHOICE = choice(
     "strict", "auto", doc="devenv: whether a host port that is taken is replaced by one for this folder"
 )
@@ -517,7 +523,10 @@ SERVICE = Object(
         "volumes_from": UNIQUE,
         "working_dir": STRING,
         "ready": READY,
-        "x-devenv": Object({"ready": READY}, doc="devenv's own attributes, where other tools read the file too"),
+        "proxy": PROXY,
+        "x-devenv": Object(
+            {"ready": READY, "proxy": PROXY}, doc="devenv's own attributes, where other tools read the file too"
+        ),
     }
 )
 NETWORK = Object(

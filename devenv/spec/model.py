@@ -189,6 +189,7 @@ class Service(Model):
     volumes_from: list[str] = []
     working_dir: str | None = None
     ready: Value = None
+    proxy: Value = None
 
     def replicas(self) -> int:
         """How many containers there are to be."""

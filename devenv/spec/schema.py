@@ -29,6 +29,7 @@ _NAMED = {
     "file_mounts": grammar.FILE_MOUNTS,
     "ulimits": grammar.ULIMITS,
     "ready": grammar.READY,
+    "proxy": grammar.PROXY,
     "tasks": grammar.TASKS,
 }
 _REFERENCES = {id(node): name for name, node in _NAMED.items()}

@@ -224,6 +224,7 @@ SERVICE = Table(
         "ulimits": ULIMITS,
         "volumes": Listed(MOUNT),
         "ready": canonical.anything,
+        "proxy": canonical.anything,
     },
     always={"command": None, "entrypoint": None},
 )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from devenv.spec import diagnostic, portforms, readiness, taskforms
+from devenv.spec import diagnostic, fronting, portforms, readiness, taskforms
 
 Names = Mapping[str, Any]
 _RESOURCE = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -150,7 +150,7 @@ def _service(name: str, services: Names, disabled: Names, all_names: Names, repo
         hint = "add `image:` (`image: host:` needs no download) or `build:`"
         report.add(path, f"service `{name}` has neither an image nor a build", hint=hint)
     _build(name, service, services, disabled, report)
-    _ready(name, service, report)
+    _own(name, service, report)
     _references(name, service, all_names, report)
     _dependencies(name, service, services, disabled, report)
     test = (service.get("healthcheck") or {}).get("test")
@@ -191,16 +191,18 @@ def _build(name: str, service: Names, services: Names, disabled: Names, report: 
         report.add((*path, "platforms"), message, hint="add it there")
 
 
-def _ready(name: str, service: Names, report: diagnostic.Report) -> None:
-    for path, given in (
-        (("services", name, "ready"), service.get("ready")),
-        (("services", name, "x-devenv", "ready"), (service.get("x-devenv") or {}).get("ready")),
-    ):
-        if given is not None:
-            try:
-                readiness.parse(given)
-            except ValueError as exc:
-                report.add(path, str(exc))
+def _own(name: str, service: Names, report: diagnostic.Report) -> None:
+    """devenv's own attributes, in both places that they may be in."""
+    for attribute, parse in (("ready", readiness.parse), ("proxy", fronting.parse)):
+        for path, given in (
+            ((attribute,), service.get(attribute)),
+            (("x-devenv", attribute), (service.get("x-devenv") or {}).get(attribute)),
+        ):
+            if given is not None:
+                try:
+                    parse(given)
+                except ValueError as exc:
+                    report.add(("services", name, *path), str(exc))
 
 
 def _undefined(
