@@ -16,7 +16,8 @@ The same process is the project's name server (``nameserver``), which stands in 
 
 It is told everything that it should publish, each time (``apply``), and who is called what (``names``), on
 ``ports.sock``: lines of JSON. It needs no supervisor and outlives it; it holds nothing that the supervisor couldn't
-tell another one. Started like the monitor, with ``python -I -S``; imports the standard library, dnslib,
+tell another one. ``socket`` lends one that was made inside a container, by SCM_RIGHTS: the front proxy, which may not
+enter any, connects it. Started like the monitor, with ``python -I -S``; imports the standard library, dnslib,
 ``devenv.linux`` and ``devenv.util``.
 """
 
@@ -251,17 +252,32 @@ class Command:
         self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
+            lent: list[socket.socket] = []
             try:
-                reply = self._server.handle(json.loads(line))
-            except (ValueError, KeyError, TypeError) as exc:
+                request = json.loads(line)
+                if request.get("op") == "socket":
+                    key = (request["pid"], request["start_time"])
+                    lent.append(self._server.containers.lend(key, inside.family(request["address"])))
+                    reply: dict[str, Any] = {"ok": True}
+                else:
+                    reply = self._server.handle(request)
+            except (ValueError, KeyError, TypeError, OSError) as exc:
                 reply = {"ok": False, "error": f"{type(exc).__name__}: {exc}"}
-            try:
-                self._client.settimeout(5)
-                self._client.sendall(json.dumps(reply).encode() + b"\n")
-                self._client.setblocking(False)
-            except OSError:
-                # Whoever asked is gone; what was asked is done.
-                pass
+            self._answer(json.dumps(reply).encode() + b"\n", lent)
+
+    def _answer(self, data: bytes, lent: list[socket.socket]) -> None:
+        try:
+            self._client.settimeout(5)
+            if lent:
+                sent = socket.send_fds(self._client, [data], [one.fileno() for one in lent])
+                data = data[sent:]
+            self._client.sendall(data)
+            self._client.setblocking(False)
+        except OSError:
+            # Whoever asked is gone; what was asked is done.
+            pass
+        for one in lent:
+            one.close()
 
 
 def _same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:

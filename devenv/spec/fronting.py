@@ -1,8 +1,8 @@
 """`proxy:`, in any of its forms: how `devenv proxy` shows a service.
 
-    proxy: 8000                        the port that it leads to
-    proxy: {port: 8000, host: api}     and the name before that of the project, in place of the service's
-    proxy: false                       not at all
+proxy: 8000                        the port that it leads to
+proxy: {port: 8000, host: api}     and the name before that of the project, in place of the service's
+proxy: false                       not at all
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""The front proxy at work: listeners, their certificates, and an orderly end. In one thread, by aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from aiohttp import typedefs, web
+
+from devenv.proxy import authority, daemon, forward
+from devenv.util import paths
+
+# For answers that are under way when it is told to end; a stream of events has no end of its own.
+GRACE = 2.0
+
+
+async def serve(
+    where: paths.Paths,
+    settings: daemon.Settings,
+    *,
+    https: Sequence[socket.socket],
+    http: Sequence[socket.socket],
+    ready: Callable[[], None],
+) -> None:
+    """Until SIGTERM, SIGINT or SIGHUP."""
+    found, _ = authority.ensure(daemon.authority_folder(where))
+    contexts = authority.Contexts(found)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with forward.Forwarder(where, https=settings.https, redirect=settings.redirect) as forwarder:
+        runner = web.AppRunner(
+            _application(forwarder),
+            handle_signals=False,
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            max_line_size=forward.MAX_FIELD,
+            max_field_size=forward.MAX_FIELD,
+            shutdown_timeout=GRACE,
+        )
+        await runner.setup()
+        try:
+            for each in https:
+                await web.SockSite(runner, each, ssl_context=contexts.server(), backlog=512).start()
+            for each in http:
+                await web.SockSite(runner, each, backlog=512).start()
+            ready()
+            await ended.wait()
+        finally:
+            await runner.cleanup()
+
+
+def _application(forwarder: forward.Forwarder) -> web.Application:
+    @web.middleware
+    async def everything(request: web.Request, _handler: typedefs.Handler) -> web.StreamResponse:
+        return await forwarder.handle(request)
+
+    application = web.Application(middlewares=[everything])
+    application.on_response_prepare.append(forward.trim)
+    return application
+
+
+def main(told: str) -> None:
+    """In the background: what ``daemon.detached`` hands over."""
+    given = json.loads(told)
+    where, settings = paths.Paths(*given["where"]), daemon.Settings(*given["settings"])
+
+    def ready() -> None:
+        os.write(given["ready"], b"1")
+        os.close(given["ready"])
+
+    https, http = ([socket.socket(fileno=number) for number in given[name]] for name in ("https", "http"))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(where, settings, https=https, http=http, ready=ready))
+    sys.exit(0)
