@@ -102,7 +102,12 @@ async def _borrow(instance: routes.Instance, place: table.Place, address: str) -
 async def _readable(wire: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(wire.fileno(), lambda: ready.done() or ready.set_result(None))
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(wire.fileno(), tell)
     try:
         await ready
     finally:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import yarl
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, MultiMapping
 
 from devenv.proxy import answers, dial, routes, table
 from devenv.util import paths
@@ -201,7 +201,7 @@ async def trim(request: web.BaseRequest, response: web.StreamResponse) -> None:
 _UNSAID = "devenv.unsaid"
 
 
-def _headers(given: CIMultiDictProxy[str], without: frozenset[str]) -> CIMultiDict[str]:
+def _headers(given: MultiMapping[str], without: frozenset[str]) -> CIMultiDict[str]:
     named = {each.strip().lower() for value in given.getall(hdrs.CONNECTION, ()) for each in value.split(",")}
     return CIMultiDict((name, value) for name, value in given.items() if name.lower() not in without | named)
 

@@ -59,7 +59,7 @@ async def serve(
 
 def _application(forwarder: forward.Forwarder) -> web.Application:
     @web.middleware
-    async def everything(request: web.Request, _handler: typedefs.Handler) -> web.StreamResponse:
+    async def everything(request: web.Request, handler: typedefs.Handler) -> web.StreamResponse:
         return await forwarder.handle(request)
 
     application = web.Application(middlewares=[everything])

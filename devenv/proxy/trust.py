@@ -103,10 +103,10 @@ def untrust(name: str) -> Outcome:
             os.unlink(target)
             _run(command, f"the system's store ({target})", outcome)
         else:
-            outcome.left += [f"sudo rm {shlex.quote(target)}", f"sudo {shlex.join(command)}"]
-    for each in databases(home()):
-        if knows(each, name):
-            _certutil(["-D", "-n", name], each, outcome)
+            outcome.left.extend([f"sudo rm {shlex.quote(target)}", f"sudo {shlex.join(command)}"])
+    for database in databases(home()):
+        if knows(database, name):
+            _certutil(["-D", "-n", name], database, outcome)
     return outcome
 
 
