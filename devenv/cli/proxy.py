@@ -129,10 +129,10 @@ def ls(ctx: typer.Context, *, format: listing.Format = "table") -> None:
             host = known.host_of(project, service)
             rows.append(
                 {
-                    "URL": f"https://{host}{_base(running)}" if service.port else "",
+                    "URL": f"https://{host}{_base(running)}" if service.port else "-",
                     "Project": project.name,
                     "Service": service.name,
-                    "Port": service.port or "",
+                    "Port": service.port or "-",
                     "Status": ("running" if up else "not running") if service.port else "no HTTP port",
                     "Folder": project.directory,
                 }

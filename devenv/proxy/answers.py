@@ -63,7 +63,8 @@ def no_port(project: routes.Project, service: routes.Service) -> Answer:
 
 
 def not_running(project: routes.Project, service: routes.Service, why: str) -> Answer:
-    lines = [why, f"{_command(project, f'up -d {service.name}')} starts it, `devenv logs {service.name}` says more"]
+    starts, tells = (_command(project, f"{words} {service.name}") for words in ("up -d", "logs"))
+    lines = [why, f"{starts} starts it, {tells} says more"]
     return Answer(503, pages.Page(f"`{service.name}` of `{project.name}` is not running", lines))
 
 

@@ -146,28 +146,39 @@ class Forwarder:
         protocols = [each.strip() for each in wanted.split(",") if each.strip()]
         try:
             inner = await self._session.ws_connect(
-                url, headers=headers, protocols=protocols, autoping=False, max_msg_size=0
+                url, headers=headers, protocols=protocols, autoping=False, autoclose=False, max_msg_size=0
             )
         except aiohttp.WSServerHandshakeError as exc:
             refused = _headers(exc.headers, HOP | {"content-length", "content-encoding"}) if exc.headers else None
             return web.Response(status=exc.status, headers=refused)
         async with inner:
             outer = web.WebSocketResponse(
-                protocols=[inner.protocol] if inner.protocol else (), autoping=False, max_msg_size=0
+                protocols=[inner.protocol] if inner.protocol else (), autoping=False, autoclose=False, max_msg_size=0
             )
             await outer.prepare(request)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_carry(outer, inner))
-                both.create_task(_carry(inner, outer))
+            await _both_ways(outer, inner)
             return outer
 
 
 _End = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
-async def _carry(source: _End, sink: _End) -> None:
-    """Messages of one way, and its end: closing the sink wakes who reads from it."""
-    code, reason = aiohttp.WSCloseCode.GOING_AWAY, ""
+async def _both_ways(one: _End, other: _End) -> None:
+    """Until either ends, and then both as that one did."""
+    ways = [asyncio.create_task(_carry(one, other)), asyncio.create_task(_carry(other, one))]
+    try:
+        ended, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = ended.pop().result()
+        for each in (other, one):
+            await each.close(code=code, message=reason)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _carry(source: _End, sink: _End) -> tuple[int, bytes]:
+    """Messages of one way. Why it ended: a code and a reason, as they are sent in the end."""
     try:
         while True:
             message = await source.receive()
@@ -181,14 +192,14 @@ async def _carry(source: _End, sink: _End) -> None:
                 case aiohttp.WSMsgType.PONG:
                     await sink.pong(message.data)
                 case aiohttp.WSMsgType.CLOSE:
-                    code, reason = message.data or aiohttp.WSCloseCode.OK, str(message.extra or "")
-                    break
+                    # 0: it gave none; 1005 and 1006 say so, and are never sent (RFC 6455, 7.4.1).
+                    code = aiohttp.WSCloseCode.OK if message.data in {0, 1005, 1006} else message.data
+                    return code, (message.extra or "").encode()
                 case _:
                     break
     except ConnectionError:
         pass
-    # 1005 and 1006 say that none was sent (RFC 6455, 7.4.1), and are never sent themselves.
-    await sink.close(code=1000 if code in {1005, 1006} else code, message=reason.encode())
+    return aiohttp.WSCloseCode.GOING_AWAY, b""
 
 
 async def trim(request: web.BaseRequest, response: web.StreamResponse) -> None:

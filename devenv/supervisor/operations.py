@@ -179,9 +179,9 @@ class Operations:
                 await asyncio.shield(self._loop.settle(environment))
             outcome.raise_first()
         else:
-            if params.get("watch"):
+            # What makes no container anew may have changed: for the next supervisor, and for whoever reads.
+            if environment != self._loop.environment:
                 await self._loop.settle(environment)
-            self._loop.environment = environment
             if not params.get("silent"):
                 self._say_running(names, send)
         if params.get("wait") and not params.get("no_start"):
