@@ -40,7 +40,6 @@ NOT_EFFECTIVE = {
     "external_links": "links to containers outside the project",
     "isolation": "it is for Windows",
     "models": "AI models",
-    "pre_start": "hooks before the start",
     "provider": "provider services",
     "storage_opt": "storage options",
     "use_api_socket": "there is no API socket",

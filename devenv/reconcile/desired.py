@@ -162,6 +162,10 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
     parts["image"] = image_id
     if service.get("volumes"):
         parts["volumes"] = [_without_reference(entry) for entry in service["volumes"]]
+    if service.get("pre_start"):
+        parts["pre_start"] = [
+            {key: value for key, value in hook.items() if key != "reference"} for hook in service["pre_start"]
+        ]
     deploy = service.get("deploy") or {}
     parts.update({f"deploy.{part}": deploy[part] for part in _PARTS_OF_DEPLOY if deploy.get(part)})
     if cdidevices.asks(service):

@@ -11,17 +11,21 @@ if TYPE_CHECKING:
     from devenv.reconcile import live
     from devenv.reconcile import loop as loop_module
 
+LONGEST = 60.0  # seconds for one command
 
-async def run(loop: loop_module.Loop, container: live.Live, kind: str) -> None:
-    """A failing `post_start` hook fails the start; a failing `pre_stop` hook does not keep a service from stopping."""
+
+async def run(loop: loop_module.Loop, container: live.Live, kind: str) -> errors.ContainerError | None:
+    """What went wrong with the first that failed; those after it are not run then."""
     for hook in container.record.hooks.get(kind) or []:
-        code, output = await loop.probes.run(container.id, list(hook.get("command") or []), 60.0, options=options(hook))
-        if code != 0 and kind == "post_start":
-            text = output.decode(errors="replace").strip()
-            raise errors.ContainerError(
-                f"`post_start` of `{container.record.name}` ended with {'a timeout' if code is None else code}",
-                note=text[-1000:] or None,
+        argv = list(hook.get("command") or [])
+        code, output = await loop.probes.run(container.id, argv, LONGEST, options=options(hook))
+        if code != 0:
+            how = f"took longer than {LONGEST:g} s" if code is None else f"ended with {code}"
+            return errors.ContainerError(
+                f"`{kind}` of `{container.record.name}`: `{' '.join(argv)}` {how}",
+                note=output.decode(errors="replace").strip()[-1000:] or None,
             )
+    return None
 
 
 def options(hook: Mapping[str, Any]) -> dict[str, Any]:

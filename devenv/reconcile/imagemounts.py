@@ -1,4 +1,6 @@
-"""Volumes of `type: image`: another image's files, read-only, at a place of the container's.
+"""Images that a service uses beside its own: volumes of `type: image`, and what its `pre_start` hooks run in.
+
+A volume is another image's files, read-only, at a place of the container's.
 
 They are had with the services' own images, by the service's `pull_policy` and the lock. What each came to is written
 into the volume's entry, so that a container knows which image it has mounted, and one that has moved makes it anew:
@@ -22,14 +24,14 @@ Entry = Mapping[str, Any]
 
 
 def wishes(environment: desired.Environment, services: Iterable[str], *, override: str = "") -> Iterator[pulling.Wish]:
-    """One for each image that one of the services mounts."""
+    """One for each image that one of the services mounts or prepares itself with."""
     for name in services:
         for stand_in in stand_ins(environment.project, name):
             yield pulling.wish(name, stand_in, override=override)
 
 
 def stand_ins(project: Mapping[str, Any], name: str) -> Iterator[convert.Service]:
-    """What the service mounts, each as a service would be described that runs it: image, platform and policy."""
+    """Each as a service would be described that runs it: image, platform and policy."""
     every = project["services"]
     service = every[name]
     built = {
@@ -46,8 +48,11 @@ def stand_ins(project: Mapping[str, Any], name: str) -> Iterator[convert.Service
 
 
 def sources(service: convert.Service) -> list[str]:
-    """The images that it mounts, by their names in the spec."""
-    return list(dict.fromkeys(entry["source"] for entry in service.get("volumes") or [] if is_one(entry)))
+    """The images, by their names in the spec."""
+    mounted = [entry["source"] for entry in service.get("volumes") or [] if is_one(entry)]
+    own = service.get("image")
+    hooks = [hook["image"] for hook in service.get("pre_start") or [] if hook.get("image") not in {None, own}]
+    return list(dict.fromkeys([*mounted, *hooks]))
 
 
 def is_one(entry: Entry) -> bool:
@@ -57,7 +62,7 @@ def is_one(entry: Entry) -> bool:
 def resolved(
     environment: desired.Environment, found: Mapping[pulling.Wish, image_store.Image], pinned: Mapping[str, str]
 ) -> desired.Environment:
-    """The environment, with what its mounted images came to. ``pinned``: by source, the reference that was had."""
+    """The environment, with what those images came to. ``pinned``: by source, the reference that was had."""
     digests = {(wish.service, wish.reference): image.digest for wish, image in found.items()}
 
     def settled(name: str, entry: Entry) -> Entry:
@@ -66,12 +71,22 @@ def resolved(
         more = {"reference": pinned[entry["source"]], "digest": digests[name, entry["source"]]}
         return {**entry, "image": {**(entry.get("image") or {}), **more}}
 
-    services = {
-        name: {**service, "volumes": [settled(name, entry) for entry in service["volumes"]]}
-        if any(map(is_one, service.get("volumes") or []))
-        else service
-        for name, service in environment.services.items()
-    }
+    def prepared(name: str, hook: Entry) -> Entry:
+        image = hook.get("image")
+        if (name, image) not in digests:
+            return hook
+        return {**hook, "reference": pinned[str(image)], "digest": digests[name, str(image)]}
+
+    def all_of(name: str, service: convert.Service) -> convert.Service:
+        if not sources(service):
+            return service
+        found = dict(service)
+        for key, settle in (("volumes", settled), ("pre_start", prepared)):
+            if service.get(key):
+                found[key] = [settle(name, each) for each in service[key]]
+        return found
+
+    services = {name: all_of(name, service) for name, service in environment.services.items()}
     return dataclasses.replace(environment, project={**environment.project, "services": services})
 
 

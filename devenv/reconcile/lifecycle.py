@@ -12,7 +12,7 @@ from typing import Any
 
 from devenv import errors
 from devenv.graph import traversal
-from devenv.reconcile import gates, observed, plan, steps
+from devenv.reconcile import gates, observed, plan, preparing, steps
 
 
 def plan_down(
@@ -300,14 +300,21 @@ def _start(
     )
     for name in traversal.order(depends_on):
         after, after_ended = gate.before(name)
-        for each in by_service[name]:
-            if each.id not in causes:
-                continue
+        starting = [each for each in by_service[name] if each.id in causes]
+        prepared = preparing.add(
+            builder,
+            name,
+            starting[-1].pre_start if starting else (),
+            [preparing.Start(each.number, not each.ever_started, each.id, each.name, after) for each in starting],
+            ran=any(each.ever_started for each in by_service[name]),
+            after_ended=after_ended,
+        )
+        for each in starting:
             operation = builder.add(
                 plan.Type.CONTAINER_START,
                 steps.resource(each),
                 causes[each.id],
-                after=[*after, *([stops[each.id]] if each.id in stops else [])],
+                after=[*after, *([stops[each.id]] if each.id in stops else []), *prepared.get(each.number, ())],
                 after_ended=after_ended,
                 service=name,
                 number=each.number,

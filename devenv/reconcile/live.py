@@ -93,6 +93,7 @@ class Live:
             networks=tuple(sorted(made.networks)),
             volumes=made.volumes,
             depends_on=made.depends_on,
+            pre_start=tuple(bool(hook.get("per_replica")) for hook in made.hooks.get("pre_start") or ()),
             ever_started=self.started is not None,
             stopped_by_user=self.stopped_by_user,
             created=made.created,
@@ -106,6 +107,12 @@ class Live:
         if self.restart is not None:
             self.restart.cancel()
             self.restart = None
+
+
+def anonymous_volumes(container: Live) -> dict[str, str]:
+    """By their targets."""
+    names = set(container.record.anonymous_volumes)
+    return {mount["target"]: mount["name"] for mount in container.record.mounts if mount["name"] in names}
 
 
 def starting(made: record.Record) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def make(
             "options": _listed(service.get("dns_opt")),
         },
         logging=convert.log_options(service)[0],
-        hooks={kind: [dict(hook) for hook in service.get(kind) or []] for kind in ("post_start", "pre_stop")},
+        hooks={
+            kind: [dict(hook) for hook in service.get(kind) or []] for kind in ("pre_start", "post_start", "pre_stop")
+        },
     )
     # A port range that doesn't fit is said now, before anything is made.
     ports.expand(made.ports)

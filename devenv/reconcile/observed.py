@@ -36,6 +36,7 @@ class Container:
     networks: tuple[str, ...] = ()  # full names
     volumes: tuple[str, ...] = ()  # full names; anonymous ones too
     depends_on: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    pre_start: tuple[bool, ...] = ()  # its hooks: whether each is for every replica
     ever_started: bool = False
     stopped_by_user: bool = False
     created: float = 0.0  # seconds since the epoch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from devenv import errors, events
 from devenv.image import store as image_store
-from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, reasons, waiting
+from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, prestart, reasons, waiting
 from devenv.runtime import signals
 from devenv.volume import snapshot
 
@@ -49,6 +49,7 @@ class Performer:
             plan.Type.VOLUME_REMOVE: self._remove_volume,
             plan.Type.CONTAINER_CREATE: self._create,
             plan.Type.CONTAINER_UPDATE: self._update,
+            plan.Type.CONTAINER_PREPARE: self._prepare,
             plan.Type.CONTAINER_START: self._start,
             plan.Type.CONTAINER_WAIT: self._wait,
             plan.Type.CONTAINER_STOP: self._stop,
@@ -154,7 +155,7 @@ class Performer:
         container = self._loop.live.get(replaced)
         if container is None:
             return self._inherited.get(replaced, {})
-        return anonymous_volumes(container)
+        return live.anonymous_volumes(container)
 
     def _container(self, operation: plan.Operation) -> live.Live | None:
         container_id = operation.container_id or self._made.get((operation.service, operation.number), "")
@@ -170,6 +171,21 @@ class Performer:
         await self._loop.update_container(self._environment, container, self._images[operation.service])
         self._say(title, events.Status.DONE, "Updated", operation.cause, operation.service)
 
+    async def _prepare(self, operation: plan.Operation) -> None:
+        container = self._container(operation)
+        if container is None or self._environment is None:
+            raise errors.ContainerError(f"the container of {operation.resource} is gone")
+        title = f"Container {container.record.name}"
+        await prestart.run(
+            self._loop,
+            self._environment,
+            self._images.get(operation.service),
+            container,
+            every=operation.every,
+            tell=lambda which: self._say(title, events.Status.WORKING, "Preparing", which, operation.service),
+        )
+        self._say(title, events.Status.DONE, "Prepared", service=operation.service)
+
     async def _start(self, operation: plan.Operation) -> None:
         container = self._container(operation)
         if container is None:
@@ -179,7 +195,9 @@ class Performer:
             return
         self._say(title, events.Status.WORKING, "Starting", service=operation.service)
         await self._loop.start_container(container)
-        await hooks.run(self._loop, container, "post_start")
+        problem = await hooks.run(self._loop, container, "post_start")
+        if problem is not None:
+            raise problem
         self._say(title, events.Status.DONE, "Started", service=operation.service)
 
     async def _stop(self, operation: plan.Operation) -> None:
@@ -189,8 +207,10 @@ class Performer:
         title = f"Container {container.record.name}"
         why = _news(operation.cause)
         self._say(title, events.Status.WORKING, "Stopping", why, operation.service)
-        if container.runs:
-            await hooks.run(self._loop, container, "pre_stop")
+        if container.status == "running":
+            problem = await hooks.run(self._loop, container, "pre_stop")
+            if problem is not None:
+                self._say(title, events.Status.WARNING, "Stopping", problem.message, operation.service)
         await self._loop.stop_container(container, timeout=operation.timeout, by_user=not operation.resumes)
         self._say(title, events.Status.DONE, "Stopped", why, operation.service)
 
@@ -214,7 +234,7 @@ class Performer:
         title = f"Container {container.record.name}"
         why = _news(operation.cause)
         self._say(title, events.Status.WORKING, "Removing", why, operation.service)
-        self._inherited[container.id] = anonymous_volumes(container)
+        self._inherited[container.id] = live.anonymous_volumes(container)
         await self._loop.remove_container(container, volumes=operation.volumes)
         self._say(title, events.Status.DONE, "Removed", why, operation.service)
 
@@ -270,8 +290,3 @@ class Performer:
 def _news(cause: str) -> str:
     """What somebody has just asked for needs no reason beside it."""
     return "" if cause == plan.ASKED_FOR else cause
-
-
-def anonymous_volumes(container: live.Live) -> dict[str, str]:
-    names = set(container.record.anonymous_volumes)
-    return {mount["target"]: mount["name"] for mount in container.record.mounts if mount["name"] in names}

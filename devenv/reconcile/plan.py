@@ -27,6 +27,7 @@ class Type(StrEnum):
     VOLUME_REMOVE = "volume.remove"
     CONTAINER_CREATE = "container.create"
     CONTAINER_UPDATE = "container.update"  # other limits for the same container, while it runs
+    CONTAINER_PREPARE = "container.prepare"  # its `pre_start` hooks
     CONTAINER_START = "container.start"
     CONTAINER_WAIT = "container.wait"  # until the condition holds for every container of the service
     CONTAINER_STOP = "container.stop"
@@ -47,6 +48,7 @@ class Operation:
     service: str = ""
     number: int = 0  # which replica; 0 for a whole service
     container_id: str = ""  # the observed container it acts upon; empty when this plan creates it
+    every: bool = False  # prepare: all hooks, not only those that each replica has
     replaces: str = ""  # create: the id of the container whose anonymous volumes the new one takes over
     condition: str = ""  # wait: service_healthy, service_completed_successfully, service_started
     askers: tuple[str, ...] = ()  # wait: the services that want it
@@ -58,8 +60,8 @@ class Operation:
 
     @property
     def waits(self) -> bool:
-        """It only waits, so it may be given up at any moment."""
-        return self.type is Type.CONTAINER_WAIT
+        """It may be given up at any moment: nothing that it has begun stays half made."""
+        return self.type in {Type.CONTAINER_WAIT, Type.CONTAINER_PREPARE}
 
     def to_json(self) -> dict[str, Any]:
         """Without the parameters that say nothing."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from devenv import errors
 from devenv.graph import traversal
-from devenv.reconcile import gates, observed, plan, steps
+from devenv.reconcile import gates, observed, plan, preparing, steps
 from devenv.reconcile.lifecycle import plan_down, plan_kill, plan_remove, plan_restart, plan_start, plan_stop
 
 __all__ = [
@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 Recreate = Literal["diverged", "force", "never"]
+# Number, cause, the container unless the plan makes it, and what of its own comes before.
+_Start = tuple[int, str, observed.Container | None, list[str]]
 
 # What a container can be given while it runs: that it changed is no reason to make it anew (docker update).
 LIVE = frozenset(
@@ -72,6 +74,7 @@ class DesiredService:
     networks: tuple[str, ...] = ()  # full names
     volumes: tuple[str, ...] = ()  # full names; named ones only
     volumes_from: tuple[str, ...] = ()  # services
+    pre_start: tuple[bool, ...] = ()  # its hooks: whether each is for every replica
     container_name: str = ""
 
 
@@ -462,12 +465,14 @@ class _Up:
                 continue
             hard, soft = gate.before(name)
             hard += [self.remade[network] for network in work.service.networks if network in self.remade]
-            for number, cause, container, before in sorted(self._starts_of(work), key=lambda start: start[0]):
+            starts = sorted(self._starts_of(work), key=lambda start: start[0])
+            prepared = self._prepare(work, starts, hard, soft)
+            for number, cause, container, before in starts:
                 operation = self.builder.add(
                     plan.Type.CONTAINER_START,
                     f"service:{name}:{number}",
                     cause,
-                    after=[*hard, *before],
+                    after=[*hard, *before, *prepared.get(number, ())],
                     after_ended=soft,
                     service=name,
                     number=number,
@@ -476,12 +481,29 @@ class _Up:
                 )
                 gate.started_by(name, operation)
 
-    def _starts_of(self, work: _Work) -> list[tuple[int, str, observed.Container | None, list[str]]]:
-        """Number, cause, the container unless this plan makes it, and what of its own comes before."""
+    def _prepare(
+        self, work: _Work, starts: list[_Start], after: list[str], after_ended: list[str]
+    ) -> dict[int, list[str]]:
+        fresh = [
+            preparing.Start(
+                number,
+                fresh=container is None or not container.ever_started,
+                container_id="" if container is None else container.id,
+                name="" if container is None else container.name,
+                after=[*after, *before],
+            )
+            for number, _, container, before in starts
+        ]
+        ran = any(each.ever_started for each in work.kept)
+        return preparing.add(
+            self.builder, work.service.name, work.service.pre_start, fresh, ran=ran, after_ended=after_ended
+        )
+
+    def _starts_of(self, work: _Work) -> list[_Start]:
         superseded: dict[int, list[str]] = {}
         for each, _ in work.removed:
             superseded.setdefault(each.number, []).append(work.removes[each.id])
-        found: list[tuple[int, str, observed.Container | None, list[str]]] = []
+        found: list[_Start] = []
         for number, _ in work.created:
             found.append((number, "created", None, [work.creates[number], *superseded.get(number, [])]))
         for each, _ in work.recreated:

@@ -58,6 +58,7 @@ def wanted(environment: desired.Environment, images: Mapping[str, image_store.Im
                 for source in service.get("volumes_from") or []
                 if not source.startswith("container:")
             ),
+            pre_start=tuple(bool(hook.get("per_replica")) for hook in service.get("pre_start") or ()),
             container_name=str(service.get("container_name") or ""),
         )
     return planner.Desired(
