@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from devenv import errors
 from devenv.cli import context, formats, listing, operate, options, voluming
+from devenv.util import paths
 from devenv.volume import difference, snapshot
 
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
-def save(ctx: typer.Context, *, name: Name) -> None:
-    """Keep what the project's volumes have now."""
-    operate.perform(ctx.obj, context.find(ctx.obj), "snapshot_save", {"name": name})
+VolumesOnly = Annotated[bool, typer.Option("--volumes-only", help="Leave what containers have written of their own")]
 
 
-def restore(ctx: typer.Context, *, name: Name) -> None:
-    """Let the volumes have what a snapshot kept. What they have now is kept for `devenv undo`."""
-    operate.perform(ctx.obj, context.find(ctx.obj), "snapshot_restore", {"name": name})
+def save(ctx: typer.Context, *, name: Name, volumes_only: VolumesOnly = False) -> None:
+    """Keep what the project's volumes and containers have now."""
+    operate.perform(ctx.obj, context.find(ctx.obj), "snapshot_save", {"name": name, "volumes_only": volumes_only})
+
+
+def restore(ctx: typer.Context, *, name: Name, volumes_only: VolumesOnly = False) -> None:
+    """Let volumes and containers have what a snapshot kept. What they have now is kept for `devenv undo`."""
+    operate.perform(ctx.obj, context.find(ctx.obj), "snapshot_restore", {"name": name, "volumes_only": volumes_only})
 
 
 def undo(ctx: typer.Context) -> None:
@@ -59,7 +64,13 @@ def ls(ctx: typer.Context, *, format: listing.Format = "table", quiet: options.Q
     if quiet:
         print("".join(f"{each.name}\n" for each in found), end="")
         return
-    columns = {"NAME": "Name", "CREATED": "CreatedSince", "VOLUMES": "Volumes", "TAKEN BEFORE": "Why"}
+    columns = {
+        "NAME": "Name",
+        "CREATED": "CreatedSince",
+        "VOLUMES": "Volumes",
+        "CONTAINERS": "Containers",
+        "TAKEN BEFORE": "Why",
+    }
     listing.show([_fields(each) for each in found], format, columns)
 
 
@@ -68,7 +79,8 @@ def _fields(found: snapshot.Snapshot) -> dict[str, Any]:
         "Name": found.name,
         "CreatedSince": f"{formats.duration(time.time() - found.created)} ago",
         "CreatedAt": formats.timestamp(found.created),
-        "Volumes": ", ".join(found.volumes),
+        "Volumes": ", ".join(each[:12] if each in found.anonymous else each for each in found.volumes),
+        "Containers": ", ".join(found.containers),
         "Why": found.why.strip("`"),
         "Automatic": str(found.automatic).lower(),
     }
@@ -80,7 +92,7 @@ def diff(
     name: Name,
     format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table or json")] = "table",
 ) -> None:
-    """Show which files of the volumes differ from a snapshot's: A added since, C changed, D deleted."""
+    """Show which files of volumes and containers differ from a snapshot's: A added since, C changed, D deleted."""
     if format not in {"table", "json"}:
         raise errors.UsageError(f"`--format {format}` is not understood; it is table or json")
     project = context.find(ctx.obj)
@@ -94,7 +106,26 @@ def diff(
             continue
         with store.shown(kept.layers) as before, voluming.opened(where, project.identity.id, each) as now:
             rows += [{"Volume": each, "Kind": kind, "Path": path} for kind, path in difference.of(before, now)]
+    rows += _of_containers(where, project, store, found)
     if format == "json":
         print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
         return
-    print("".join(f"{row['Kind']} {row['Volume']}/{row['Path']}\n" for row in rows), end="")
+    named = ((row["Kind"], row.get("Volume") or f"{row['Container']}:", row["Path"]) for row in rows)
+    print("".join(f"{kind} {name}/{path}\n" for kind, name, path in named), end="")
+
+
+def _of_containers(
+    where: paths.Paths, project: context.Found, store: snapshot.SnapshotStore, found: snapshot.Snapshot
+) -> Iterator[dict[str, str]]:
+    """Of those that are still there, by the same image."""
+    from devenv.reconcile import record, snapshots
+
+    for made in record.load_all(where, project.identity.id):
+        key = f"{made.service}-{made.number}"
+        box = found.containers.get(key)
+        if made.oneoff or box is None or box.image != made.image_id:
+            continue
+        for layer, (target, upper) in zip(box.folders, snapshots.uppers(where, made), strict=True):
+            for kind, path in difference.of_layers(f"{store.layers}/{layer}", upper):
+                inner = f"{target.strip('/')}/{path}".lstrip("/")
+                yield {"Container": key, "Kind": kind, "Path": inner}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 
 from devenv import errors
 from devenv.reconcile import record
-from devenv.runtime import state
+from devenv.runtime import bundle, state
 from devenv.util import paths
 from devenv.volume import stack
 
@@ -41,6 +42,13 @@ def unmount_volumes(where: paths.Paths, project_id: str) -> None:
             if stack.is_mounted(folder) and not any(_running(where, folder)):
                 with contextlib.suppress(errors.VolumeError):
                     stack.unmounted(folder)
+
+
+def uppers(where: paths.Paths, made: record.Record) -> list[tuple[str, str]]:
+    """The folders that a container has written to, one for each overlay of its root, and where that is."""
+    config = bundle.load(where.container(made.id), name=made.name)
+    layout = json.loads((config.get("annotations") or {}).get(bundle.ROOTFS) or "{}")
+    return [(each["target"], each["upper"]) for each in layout.get("overlays") or []]
 
 
 def _stacked(where: paths.Paths, made: record.Record) -> Iterator[tuple[str, str]]:

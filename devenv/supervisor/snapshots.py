@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from devenv import errors, events
@@ -35,47 +35,107 @@ class Snapshots:
     async def save(self, params: Params, send: Send) -> Any:
         name = str(params["name"])
         await self._loop.run(self._store.check_new, name)
-        names = await self._loop.run(self._store.kept_volumes)
-        if not names:
+        anonymous = self._anonymous()
+        names = sorted({*await self._loop.run(self._store.kept_volumes), *anonymous})
+        boxes = {} if params.get("volumes_only") else self._boxes()
+        if not names and not boxes:
             raise errors.VolumeError(
-                "the project has no volumes to take a snapshot of", hint="named ones, after a first `devenv up`"
+                "the project has neither volumes nor containers to take a snapshot of", hint="after a first `devenv up`"
             )
-        return await self._keep(snapshot_module.Snapshot(name, time.time()), names, send)
-
-    async def _keep(self, wanted: snapshot_module.Snapshot, names: Sequence[str], send: Send) -> Any:
-        copies = await self._loop.run(self._copies)
-        async with self._still(names, send, stop=not copies):
+        wanted = snapshot_module.Snapshot(name, time.time(), anonymous=anonymous)
+        async with self._still(names, send, stop=not await self._loop.run(self._copies), boxes=boxes):
             began = time.monotonic()
-            if copies:
-                await self._loop.run(self._store.copy, wanted, names, copyup.fill)
-            else:
-                await self._loop.run(self._store.freeze, wanted, names)
+            await self._keep(wanted, names, boxes)
             took = time.monotonic() - began
-        self._say(send, f"Snapshot {wanted.name}", "Saved", f"{len(names)} volumes in {took * 1000:.0f} ms")
-        return {"name": wanted.name, "volumes": list(names), "seconds": took}
+        self._say(send, f"Snapshot {name}", "Saved", f"{_counted(names, boxes)} in {took * 1000:.0f} ms")
+        return {"name": name, "volumes": names, "containers": sorted(boxes), "seconds": took}
+
+    async def _keep(
+        self, wanted: snapshot_module.Snapshot, names: Sequence[str], boxes: Mapping[str, snapshot_module.Box]
+    ) -> None:
+        if await self._loop.run(self._copies):
+            await self._loop.run(self._store.copy, wanted, names, copyup.fill, boxes, copyup.duplicate)
+        else:
+            await self._loop.run(self._store.freeze, wanted, names, boxes, copyup.duplicate)
 
     async def restore(self, params: Params, send: Send) -> Any:
         """``name`` is missing for `undo`: the last one that was taken by itself."""
-        found = await self._loop.run(self._find, str(params.get("name") or ""))
+        found = self._of_now(await self._loop.run(self._find, str(params.get("name") or "")), send)
         names = sorted(found.volumes)
-        there = [each for each in await self._loop.run(self._store.kept_volumes) if each in names]
-        copies = await self._loop.run(self._copies)
+        boxes = {} if params.get("volumes_only") else self._refillable(found, send)
+        there = [name for name in names if await self._loop.run(self._loop.containers.volumes.get, name)]
         stacks = await self._loop.run(self._store.stacks)
-        async with self._still(names, send, stop=True):
+        now = time.time()
+        why = f"`{'snapshot restore ' + found.name if params.get('name') else 'undo'}`"
+        before = snapshot_module.Snapshot(snapshot_module.automatic_name(now), now, why, anonymous=self._anonymous())
+        async with self._still(names, send, stop=True, boxes=boxes):
             if there:
-                now = time.time()
-                why = f"`{'snapshot restore ' + found.name if params.get('name') else 'undo'}`"
-                before = snapshot_module.Snapshot(snapshot_module.automatic_name(now), now, why)
-                if copies:
-                    await self._loop.run(self._store.copy, before, there, copyup.fill)
-                else:
-                    await self._loop.run(self._store.freeze, before, there)
+                await self._keep(before, there, {})
             began = time.monotonic()
             await self._loop.run(self._store.restore, found, names, None if stacks else copyup.fill)
+            if boxes:
+                await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began
-        what = ", ".join(f"`{name}`" for name in names)
-        self._say(send, f"Snapshot {found.name}", "Restored", f"{what} in {took * 1000:.0f} ms; `undo` takes it back")
-        return {"name": found.name, "volumes": names, "seconds": took}
+        what = f"{_counted(names, boxes)} in {took * 1000:.0f} ms"
+        self._say(send, f"Snapshot {found.name}", "Restored", f"{what}; `undo` takes it back")
+        return {"name": found.name, "volumes": names, "containers": sorted(boxes), "seconds": took}
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    def _own(self) -> dict[str, live.Live]:
+        """By service and number, as snapshots name them."""
+        return {
+            f"{each.record.service}-{each.record.number}": each
+            for each in self._loop.live.values()
+            if not each.record.oneoff
+        }
+
+    def _anonymous(self) -> dict[str, tuple[str, str]]:
+        return {
+            mount["name"]: (key, mount["target"])
+            for key, each in self._own().items()
+            for mount in each.record.mounts
+            if mount["type"] == "volume" and mount["name"] in each.record.anonymous_volumes
+        }
+
+    def _boxes(self) -> dict[str, snapshot_module.Box]:
+        return {key: self._box(each) for key, each in self._own().items()}
+
+    def _box(self, container: live.Live) -> snapshot_module.Box:
+        uppers = mechanism.uppers(self._loop.where, container.record)
+        return snapshot_module.Box(container.record.image_id, tuple(upper for _, upper in uppers))
+
+    def _of_now(self, found: snapshot_module.Snapshot, send: Send) -> snapshot_module.Snapshot:
+        """Volumes without a name by those that containers have in their places today."""
+        today = {whose: name for name, whose in self._anonymous().items()}
+        volumes = dict(found.volumes)
+        for name, whose in found.anonymous.items():
+            kept = volumes.pop(name, None)
+            if kept is not None and whose in today:
+                volumes[today[whose]] = kept
+            elif kept is not None:
+                self._say(
+                    send, f"Volume {name[:12]}", "Kept", f"no container `{whose[0]}` has a volume at `{whose[1]}`"
+                )
+        return found._replace(volumes=volumes)
+
+    def _refillable(self, found: snapshot_module.Snapshot, send: Send) -> dict[str, snapshot_module.Box]:
+        """Containers of today that can have the layers of then: those of the same image."""
+        today, chosen = self._own(), {}
+        for key, box in found.containers.items():
+            container = today.get(key)
+            reason = ""
+            if box.pending:
+                continue
+            if container is None:
+                reason = "there is no such container now"
+            elif container.record.image_id != box.image:
+                reason = "its image is another one now"
+            else:
+                chosen[key] = self._box(container)
+            if reason:
+                self._say(send, f"Container {key}", "Kept", f"its own files stay: {reason}")
+        return chosen
 
     def _find(self, name: str) -> snapshot_module.Snapshot:
         if name:
@@ -99,18 +159,26 @@ class Snapshots:
     # -- standing still ------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _still(self, names: Sequence[str], send: Send, *, stop: bool) -> AsyncIterator[None]:
-        """Nobody writes to the volumes ``names``: their containers are paused, or stopped."""
+    async def _still(
+        self, names: Sequence[str], send: Send, *, stop: bool, boxes: Mapping[str, snapshot_module.Box]
+    ) -> AsyncIterator[None]:
+        """Nobody writes to the volumes ``names`` and in the containers ``boxes``: they are paused, or stopped.
+
+        ``stop``: what uses the volumes has to be.
+        """
         await self._loop.run(mechanism.refuse_guests, self._loop.where, self._loop.project.id, names)
         using = set(names)
-        holders = [each for each in self._loop.live.values() if each.status == "running" and using & _volumes(each)]
+        running = [each for each in self._loop.live.values() if each.status == "running"]
+        holders = [each for each in running if using & _volumes(each)]
+        own = self._own()
+        beside = [own[key] for key in boxes if own[key] in running and own[key] not in holders]
         oneoff = next((each for each in holders if each.record.oneoff), None)
         if stop and oneoff is not None:
             raise errors.VolumeError(
                 f"`{oneoff.record.name}`, a one-off container, uses the volumes", hint="end it first"
             )
-        paused = [] if stop else await self._paused(holders)
-        left = [each for each in holders if each not in paused]
+        paused = await self._paused(beside if stop else [*holders, *beside])
+        left = [each for each in (*holders, *beside) if each not in paused]
         try:
             if left:
                 await self._stopped(left, send)
@@ -147,7 +215,16 @@ class Snapshots:
 
 
 def _volumes(container: live.Live) -> set[str]:
-    return set(container.record.volumes)
+    return {*container.record.volumes, *container.record.anonymous_volumes}
+
+
+def _counted(volumes: Sequence[str], containers: Collection[str]) -> str:
+    said = [
+        f"{len(each)} {word}{'' if len(each) == 1 else 's'}"
+        for each, word in ((volumes, "volume"), (containers, "container"))
+        if each
+    ]
+    return " and ".join(said)
 
 
 def _emitter(send: Send) -> Callable[[events.Event], None]:

@@ -24,6 +24,21 @@ def of(before: str, now: str, path: str = "") -> Iterator[tuple[str, str]]:
                 yield from of(before, now, inner)
 
 
+def of_layers(before: str, now: str) -> Iterator[tuple[str, str]]:
+    """The same of two writable layers over one image: what a layer says has gone is a device of number 0."""
+    for kind, path in of(before, now):
+        was, there = _is_whiteout(f"{before}/{path}"), _is_whiteout(f"{now}/{path}")
+        yield ("D" if there else "A" if was else kind), path
+
+
+def _is_whiteout(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
 def _listed(path: str) -> set[str]:
     return set(os.listdir(path))
 

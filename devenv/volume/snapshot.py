@@ -1,4 +1,4 @@
-"""Snapshots of a project's named volumes: what each had at one moment, by the layers that it consisted of.
+"""Snapshots of a project's volumes and containers: what each had at one moment, by the layers that it consisted of.
 
     <data>/snapshots/<project-id>/
         lock                 held by who changes anything here
@@ -18,6 +18,7 @@ import contextlib
 import os
 import re
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,15 +40,29 @@ class Kept(NamedTuple):
     labels: Mapping[str, str] = {}
 
 
+class Box(NamedTuple):
+    """A container's writable layer: a folder for each overlay that its root is made of."""
+
+    image: str  # the id of the one below
+    folders: tuple[str, ...]  # paths while it is there, ids of layers in a snapshot
+    pending: bool = False  # it is just being replaced: what the layers have is not yet what it had
+
+
 class Snapshot(NamedTuple):
     name: str
     created: float
     why: str = ""  # of one that was taken by itself: before what
     volumes: Mapping[str, Kept] = {}
+    anonymous: Mapping[str, tuple[str, str]] = {}  # volume -> whose it was: service-number, and where mounted
+    containers: Mapping[str, Box] = {}  # by service-number
 
     @property
     def automatic(self) -> bool:
         return bool(self.why)
+
+
+Boxes = Mapping[str, Box]
+_NO_BOXES: Boxes = types.MappingProxyType({})
 
 
 def automatic_name(now: float) -> str:
@@ -89,11 +104,22 @@ class SnapshotStore:
         volumes = {
             key: Kept(tuple(kept["layers"]), kept.get("labels") or {}) for key, kept in sorted(found["volumes"].items())
         }
-        return Snapshot(name, found["created"], found.get("why") or "", volumes)
+        boxes = {
+            key: Box(box["image"], tuple(box["folders"]), bool(box.get("pending")))
+            for key, box in sorted((found.get("containers") or {}).items())
+        }
+        anonymous = {key: (whose[0], whose[1]) for key, whose in (found.get("anonymous") or {}).items()}
+        return Snapshot(name, found["created"], found.get("why") or "", volumes, anonymous, boxes)
 
     def last_automatic(self) -> Snapshot | None:
         """A removal that was cut short before anything was removed has left one without data."""
-        whole = [each for each in self.list() if each.automatic and all(map(self._has, each.volumes.values()))]
+        whole = [
+            each
+            for each in self.list()
+            if each.automatic
+            and all(map(self._has, each.volumes.values()))
+            and (each.volumes or not all(box.pending for box in each.containers.values()))
+        ]
         return whole[-1] if whole else None
 
     def _has(self, kept: Kept) -> bool:
@@ -157,24 +183,60 @@ class SnapshotStore:
 
     # -- changing ----------------------------------------------------------------------------------------------
 
-    def freeze(self, snapshot: Snapshot, names: Iterable[str]) -> Snapshot:
-        """Keep ``names`` by renaming. Nobody uses them."""
+    def freeze(
+        self, snapshot: Snapshot, names: Iterable[str], boxes: Boxes = _NO_BOXES, duplicate: Copy | None = None
+    ) -> Snapshot:
+        """Keep ``names`` by renaming, and ``boxes`` by copying. Nobody uses them."""
         with self._held():
+            snapshot = self._boxed(snapshot, boxes, duplicate)
             kept = {}
             for name in names:
                 stack.unmounted(self.folder(name))
                 kept[name] = Kept(stack.freeze(self.folder(name), self.layers), self._labels(name))
             return self._write(snapshot._replace(volumes=kept))
 
-    def copy(self, snapshot: Snapshot, names: Iterable[str], copy: Copy) -> Snapshot:
-        """Keep ``names`` by copying. Nobody writes to them."""
+    def copy(
+        self,
+        snapshot: Snapshot,
+        names: Iterable[str],
+        copy: Copy,
+        boxes: Boxes = _NO_BOXES,
+        duplicate: Copy | None = None,
+    ) -> Snapshot:
+        """Keep ``names`` and ``boxes`` by copying. Nobody writes to them."""
         with self._held():
+            snapshot = self._boxed(snapshot, boxes, duplicate)
             kept = {}
             for name in names:
                 if stack.load(self.folder(name)):
                     stack.mounted(self.folder(name), self.layers)
                 kept[name] = Kept((self._copied(f"{self.folder(name)}/{stack.DATA}", copy),), self._labels(name))
             return self._write(snapshot._replace(volumes=kept))
+
+    def _boxed(self, snapshot: Snapshot, boxes: Boxes, duplicate: Copy | None) -> Snapshot:
+        if duplicate is None:
+            return snapshot
+        made = {
+            key: Box(box.image, tuple(self._copied(folder, duplicate) for folder in box.folders))
+            for key, box in boxes.items()
+        }
+        return snapshot._replace(containers=made)
+
+    def refill(self, snapshot: Snapshot, boxes: Boxes, before: Snapshot, duplicate: Copy) -> None:
+        """Let containers, which don't run, have the layers that were kept of them; ``before`` gets what they have.
+
+        Killed anywhere, what a container had is in its place or named by ``before``.
+        """
+        with self._held():
+            for key, box in boxes.items():
+                layers = tuple(
+                    self._copied(f"{self.layers}/{each}", duplicate) for each in snapshot.containers[key].folders
+                )
+                known = self.get(before.name) or before
+                self._write(known._replace(containers={**known.containers, key: Box(box.image, layers, True)}))
+                for layer, folder in zip(layers, box.folders, strict=True):
+                    rename.exchange(f"{self.layers}/{layer}", folder)
+                self._write(known._replace(containers={**known.containers, key: Box(box.image, layers)}))
 
     def adopt(self, snapshot: Snapshot, sources: Mapping[str, str], unpack: Unpack) -> Snapshot:
         """A snapshot of volumes whose data is somewhere else: ``sources`` by volume. Nothing is left where it fails."""
@@ -265,6 +327,7 @@ class SnapshotStore:
     def collect(self) -> None:
         """Remove the layers that nothing names. The caller holds the lock."""
         named = {each for snapshot in self.list() for kept in snapshot.volumes.values() for each in kept.layers}
+        named |= {each for snapshot in self.list() for box in snapshot.containers.values() for each in box.folders}
         for each in self._store.list():
             found = stack.load(self.folder(each.name))
             named |= set(found.lower) if found else set()
@@ -299,7 +362,13 @@ class SnapshotStore:
         volumes = {
             name: {"layers": list(kept.layers), "labels": dict(kept.labels)} for name, kept in snapshot.volumes.items()
         }
-        record = {"created": snapshot.created, "why": snapshot.why, "volumes": volumes}
+        record = {
+            "created": snapshot.created,
+            "why": snapshot.why,
+            "volumes": volumes,
+            "anonymous": dict(snapshot.anonymous),
+            "containers": {key: box._asdict() for key, box in snapshot.containers.items()},
+        }
         fs.write_json(f"{self._folder}/{snapshot.name}.json", record, durable=True)
         if snapshot.automatic:
             self._forget_old()

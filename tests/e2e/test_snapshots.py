@@ -54,7 +54,7 @@ def test_saved_under_load_and_restored(writing: runner.Devenv) -> None:
     devenv = writing
     devenv.inside("reader", "mkdir /data/d; echo one > /data/d/f; ln -s d/f /data/link")
     told = devenv("snapshot", "save", "first").stderr
-    assert "2 volumes in" in told
+    assert "2 volumes and 2 containers in" in told
     assert "is there already" in devenv("snapshot", "save", "first", code=1).stderr
     # Everybody goes on, and sees what the others write.
     before = lines(devenv)
@@ -115,8 +115,9 @@ def test_undo_of_down_v(writing: runner.Devenv) -> None:
 
 def test_nothing_to_save_and_nothing_to_undo(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write('services: {app: {image: "host:", command: [sleep, "100"], stop_signal: SIGKILL}}')
+    assert "neither volumes nor containers" in devenv("snapshot", "save", "a", code=1).stderr
     devenv("up", "-d")
-    assert "no volumes" in devenv("snapshot", "save", "a", code=1).stderr
+    assert "neither volumes" in devenv("snapshot", "save", "a", "--volumes-only", code=1).stderr
     assert "nothing to undo" in devenv("undo", code=1).stderr
     for name in ("a/b", "auto-x", "..", "-"):
         assert "is no name" in devenv("snapshot", "save", "--", name, code=1).stderr
@@ -236,6 +237,56 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
             assert kill > 3
             return
     raise AssertionError("it never came to its end")
+
+
+# -- containers -------------------------------------------------------------------------------------------------------
+
+
+def test_what_containers_have_written_of_their_own(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        """
+        name: own
+        services:
+          app:
+            image: "host:"
+            command: [sleep, "1000"]
+            stop_signal: SIGKILL
+            volumes: ["/nameless"]
+          idle: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL}
+        """
+    )
+    anyone("up", "-d")
+    anyone.inside("app", "echo one >/srv/own; rm /etc/hostname.d 2>/dev/null; rm -r /etc/skel; echo n >/nameless/n")
+    pid = anyone("top", "idle").stdout
+    told = anyone("snapshot", "save", "first").stderr
+    assert "1 volume and 2 containers in" in told
+    if anyone.user is None:
+        assert anyone("top", "idle").stdout == pid  # who can be paused is not stopped
+    assert anyone.inside("app", "cat /srv/own") == "one"
+    anyone.inside("app", "echo two >/srv/own; mkdir -p /etc/skel/x; echo >/srv/new; rm /nameless/n")
+    changes = set(anyone("snapshot", "diff", "first").stdout.splitlines())
+    assert {"C app-1:/srv/own", "A app-1:/srv/new", "A app-1:/etc/skel"} <= changes
+    assert any(line.startswith("D ") and line.endswith("/n") for line in changes)
+    anyone("snapshot", "restore", "first")
+    look = "cat /srv/own /nameless/n; ls /srv/new /etc/skel 2>/dev/null; true"
+    assert anyone.inside("app", look).split() == ["one", "n"]
+    anyone("undo")
+    assert anyone.inside("app", "cat /srv/own; ls -d /srv/new /etc/skel/x; ls /nameless").split() == [
+        "two",
+        "/etc/skel/x",
+        "/srv/new",
+    ]
+    anyone("undo")
+    assert anyone.inside("app", look).split() == ["one", "n"]
+    # A container of another image keeps its files, one that was made anew gets those of then.
+    anyone("up", "-d", "--force-recreate")
+    assert anyone.inside("app", "ls /srv") == ""
+    anyone("snapshot", "restore", "first")
+    assert anyone.inside("app", look).split() == ["one", "n"]
+    anyone("down")
+    told = anyone("snapshot", "restore", "first").stderr
+    assert "there is no such container now" in told
+    anyone("down", "-v")
 
 
 # -- archives and seeds -----------------------------------------------------------------------------------------------
