@@ -165,8 +165,9 @@ def status(
         print(json.dumps(found))
         return
     for name, value in found.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value or "-")
-        print(f"{name + ':':13}{text}")
+        text = (", ".join(map(str, value)) or "nobody") if isinstance(value, list) else str(value)
+        if value or text == "nobody":
+            print(f"{name + ':':13}{text}")
 
 
 def _of_authority(where: paths.Paths) -> dict[str, object]:

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import weakref
 from typing import NamedTuple
 
 from cryptography import x509
@@ -171,6 +172,7 @@ class Contexts:
         self._authority = authority
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._made: dict[str, tuple[ssl.SSLContext, datetime.datetime]] = {}
+        self._hosts: weakref.WeakKeyDictionary[ssl.SSLContext, str] = weakref.WeakKeyDictionary()
 
     def server(self) -> ssl.SSLContext:
         """For a listener; who names no host gets a certificate for `localhost`."""
@@ -188,6 +190,10 @@ class Contexts:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         return None
 
+    def host(self, context: ssl.SSLContext) -> str:
+        """Whose certificate it has; "" for nobody's."""
+        return self._hosts.get(context, "")
+
     def of(self, host: str) -> ssl.SSLContext:
         context, until = self._made.get(host, (None, _now()))
         if context is None or until < _now():
@@ -200,7 +206,8 @@ class Contexts:
     def _context(self, host: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        # In this order: HTTP/2 is for who speaks nothing else (see ``tunnel``).
+        context.set_alpn_protocols(["http/1.1", "h2"])
         certificate = leaf(self._authority, host, self._key).public_bytes(serialization.Encoding.PEM)
         key = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -211,4 +218,5 @@ class Contexts:
             file.write(certificate + key)
             file.flush()
             context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        self._hosts[context] = host
         return context

@@ -11,6 +11,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import client_proto, client_reqrep, tracing
@@ -29,6 +30,12 @@ class NotRunning(aiohttp.ClientConnectionError):
 
 class NobodyListens(aiohttp.ClientConnectionError):
     """Nothing takes connections at the container's port."""
+
+
+class Target(NamedTuple):
+    instance: routes.Instance
+    place: table.Place | None
+    port: int
 
 
 Find = Callable[[str], tuple[routes.Instance, table.Place | None]]

@@ -61,6 +61,15 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
+    def target(self, host: str) -> dial.Target | None:
+        """Where a connection for the host leads that is not HTTP/1.1."""
+        _, service = self._table.routes().find(host)
+        if service is None or not service.port:
+            return None
+        placed = [(each, table.locate(self._where, each)) for each in self._in_turn(service)]
+        running = [(each, place) for each, place in placed if place is not None]
+        return dial.Target(*running[0], service.port) if running else None
+
     def _find(self, container: str) -> tuple[routes.Instance, table.Place | None]:
         instance = self._instances[container]
         return instance, table.locate(self._where, instance)
@@ -96,7 +105,7 @@ class Forwarder:
         return f"{scheme}://{host}" + (f":{self._https}" if self._https != 443 else "")
 
     async def _lead(self, request: web.BaseRequest, service: routes.Service, host: str) -> web.StreamResponse:
-        instances = self._running(service)
+        instances = self._in_turn(service)
         for left, instance in reversed(list(enumerate(instances))):
             self._instances[instance.id] = instance
             url = yarl.URL(f"http://{instance.id}:{service.port}{_target(request)}", encoded=True)
@@ -110,7 +119,7 @@ class Forwarder:
                     raise
         raise dial.NotRunning("it has no container")
 
-    def _running(self, service: routes.Service) -> list[routes.Instance]:
+    def _in_turn(self, service: routes.Service) -> list[routes.Instance]:
         """Another one first each time."""
         turn = next(self._turn) % max(1, len(service.instances))
         return [*service.instances[turn:], *service.instances[:turn]]

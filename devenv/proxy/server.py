@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import typedefs, web
 
-from devenv.proxy import authority, daemon, forward
+from devenv.proxy import authority, daemon, forward, tunnel
 from devenv.util import paths
 
 # For answers that are under way when it is told to end; a stream of events has no end of its own.
 GRACE = 2.0
+BACKLOG = 512
 
 
 async def serve(
@@ -47,14 +48,58 @@ async def serve(
         )
         await runner.setup()
         try:
-            for each in https:
-                await web.SockSite(runner, each, ssl_context=contexts.server(), backlog=512).start()
-            for each in http:
-                await web.SockSite(runner, each, backlog=512).start()
-            ready()
-            await ended.wait()
+            async with _Secure(forwarder, contexts, runner) as secure:
+                for each in https:
+                    await secure.listen(each)
+                for each in http:
+                    await web.SockSite(runner, each, backlog=BACKLOG).start()
+                ready()
+                await ended.wait()
         finally:
             await runner.cleanup()
+
+
+class _Secure:
+    """What listens for TLS: HTTP/1.1 for aiohttp, HTTP/2 for a tunnel."""
+
+    def __init__(self, forwarder: forward.Forwarder, contexts: authority.Contexts, runner: web.AppRunner) -> None:
+        self._forwarder = forwarder
+        self._contexts = contexts
+        self._runner = runner
+        self._servers: list[asyncio.Server] = []
+        self._tunnels: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> _Secure:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.close()
+        for each in self._tunnels:
+            each.cancel()
+        await asyncio.gather(*self._tunnels, return_exceptions=True)
+
+    async def listen(self, listener: socket.socket) -> None:
+        served = self._runner.server
+        assert served is not None
+        self._servers.append(
+            await asyncio.get_running_loop().create_server(
+                lambda: tunnel.Chooser(served, self._lead),
+                sock=listener,
+                ssl=self._contexts.server(),
+                backlog=BACKLOG,
+            )
+        )
+
+    async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tunnels.add(task)
+        try:
+            host = self._contexts.host(writer.get_extra_info("ssl_object").context)
+            await tunnel.carry(reader, writer, self._forwarder.target(host))
+        finally:
+            self._tunnels.discard(task)
 
 
 def _application(forwarder: forward.Forwarder) -> web.Application:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from devenv.reconcile import desired, record
 from devenv.runtime import state
 from devenv.spec import fronting
 from devenv.util import fs, identity, paths
+
+_TICK = 100_000_000  # ns; the kernel's is 10 ms at most
 
 
 class Place(NamedTuple):
@@ -32,17 +35,19 @@ class Place(NamedTuple):
 class Table:
     def __init__(self, where: paths.Paths) -> None:
         self._where = where
-        self._seen: object = None
+        self._seen: list[tuple[int, int]] | None = None
         self._routes = routes.Routes(())
 
     def routes(self) -> routes.Routes:
         # A container that comes or goes changes the folder, a service that changes replaces its project's file.
         seen = self._signature()
         if seen != self._seen:
-            self._routes, self._seen = read(self._where), seen
+            # A change right after this look may bear the same time: what is younger than a tick is looked at again.
+            settled = max(stamp[0] for stamp in seen) < time.time_ns() - _TICK
+            self._routes, self._seen = read(self._where), seen if settled else None
         return self._routes
 
-    def _signature(self) -> object:
+    def _signature(self) -> list[tuple[int, int]]:
         found = [_stamp(f"{self._where.data}/containers")]
         found += [_stamp(f"{self._where.project_data(name)}/desired.json") for name in _projects(self._where)]
         return found

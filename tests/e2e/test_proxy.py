@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.root
 
 # A little of everything: what was asked, uploads, events that wait for a word, a socket that echoes.
 APP = """
-    import base64, hashlib, http.server, json, os, sys, threading
+    import base64, gzip, hashlib, http.server, json, os, select, sys, threading
 
-    go = threading.Event()
+    go, hung = threading.Event(), threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -31,6 +32,12 @@ APP = """
         def do_GET(self):
             if self.path == "/events":
                 return self.events()
+            if self.path == "/hang":
+                return self.hang()
+            if self.path == "/hung":
+                return self.say(str(hung.wait(30)))
+            if self.path == "/gzip":
+                return self.zipped()
             if self.path == "/go":
                 go.set()
             if self.headers.get("Upgrade") == "websocket":
@@ -59,6 +66,24 @@ APP = """
             self.send_header("Set-Cookie", "b=2")
             self.end_headers()
             self.wfile.write(text.encode())
+
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "12345")
+            self.end_headers()
+
+        def zipped(self):
+            self.protocol_version = "HTTP/1.0"
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(b"small " * 1000))
+            self.close_connection = True
+
+        def hang(self):
+            if select.select([self.connection], [], [], 30)[0]:
+                hung.set()
+            self.close_connection = True
 
         def events(self):
             self.send_response(200)
@@ -244,6 +269,12 @@ def test_bodies_events_and_sockets(devenv: runner.Devenv, project: projects.Proj
     assert proxy.curl("web.shop.localhost", "/", "--data-binary", f"@{large}") == f"{64 << 20}\n200"
     chunked = ["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue", "--data-binary", f"@{large}"]
     assert proxy.curl("web.shop.localhost", "/", *chunked) == f"{64 << 20}\n200"
+    # Encoded as it came, and whole, though it has no length and the service speaks HTTP/1.0.
+    assert proxy.curl("web.shop.localhost", "/gzip", "--compressed") == f"{'small ' * 1000}\n200"
+    # Whoever hangs up ends the request to the service, too.
+    assert "(28)" in proxy.curl("web.shop.localhost", "/hang", "--max-time", "0.3")
+    assert proxy.curl("web.shop.localhost", "/hung") == "True\n200"
+    assert "Content-Length: 12345" in proxy.curl("web.shop.localhost", "/", "-I")
     asyncio.run(_streams(proxy))
 
 
@@ -258,14 +289,14 @@ async def _streams(proxy: Proxy) -> None:
             async with session.get(f"{base}/go") as answer:
                 assert answer.status == 200
             assert await events.content.read() == b"data: two\n\n"
-        async with session.ws_connect(f"{base}/ws", protocols=["hmr", "other"]) as socket:
-            assert socket.protocol == "hmr"
-            await socket.send_str("grüezi")
-            assert await socket.receive_str() == "grüezi"
-            await socket.send_bytes(bytes(range(250)) * 100)
-            assert await socket.receive_bytes() == bytes(range(250)) * 100
-            await socket.close(code=4001)
-            assert socket.close_code == 4001
+        async with session.ws_connect(f"{base}/ws", protocols=["hmr", "other"]) as hmr:
+            assert hmr.protocol == "hmr"
+            await hmr.send_str("grüezi")
+            assert await hmr.receive_str() == "grüezi"
+            await hmr.send_bytes(bytes(range(250)) * 100)
+            assert await hmr.receive_bytes() == bytes(range(250)) * 100
+            await hmr.close(code=4001)
+            assert hmr.close_code == 4001
         seen = set()
         for _ in range(3):
             async with session.get(base) as answer:
@@ -280,6 +311,45 @@ class _Loopback(aiohttp.abc.AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+def test_who_speaks_http2_alone_is_led_through(devenv: runner.Devenv, project: projects.Project, proxy_of) -> None:  # type: ignore[no-untyped-def]
+    """As gRPC clients do. The bytes are the service's, whatever they are."""
+    echo = """
+        import socket
+
+        server = socket.create_server(("", 9000))
+        while True:
+            client, _ = server.accept()
+            while data := client.recv(1 << 16):
+                client.sendall(data)
+            client.close()
+    """
+    project.write(spec("rpc command: [python3, -S, /p/echo.py], proxy: 9000", "web") | {"echo.py": echo})
+    proxy = proxy_of(devenv)
+    devenv("up", "-d")
+    proxy.until("web.shop.localhost", '"web"', 200)
+    context = ssl.create_default_context(cafile=proxy.status["Certificate"])
+
+    def said(host: str, data: bytes, *protocols: str) -> bytes:
+        context.set_alpn_protocols(protocols)
+        with (
+            socket.create_connection(("127.0.0.1", proxy.status["HTTPS"]), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname=host) as client,
+        ):
+            client.sendall(data)
+            found = b""
+            while len(found) < len(data) and (more := client.recv(1 << 16)):
+                found += more
+            return found
+
+    data = os.urandom(100_000)
+    eventually(lambda: said("rpc.shop.localhost", data, "h2") == data, 30)
+    assert said("none.shop.localhost", b"?", "h2") == b""
+    # Who offers both has HTTP/1.1.
+    assert said(
+        "web.shop.localhost", b"GET / HTTP/1.0\r\nHost: web.shop.localhost\r\n\r\n", "h2", "http/1.1"
+    ).startswith(b"HTTP/1.0 200 Fine")
 
 
 def test_as_services_come_and_go(devenv: runner.Devenv, project: projects.Project, proxy_of) -> None:  # type: ignore[no-untyped-def]
