@@ -91,7 +91,7 @@ def _needs_libraries() -> None:
 
 def _how() -> str:
     if "/pipx/" in sys.prefix:
-        return "pipx inject devenv-up 'devenv-up[proxy]'"
+        return "pipx inject devenv-up aiohttp cryptography"
     if "/uv/tools/" in sys.prefix:
         return "uv tool install 'devenv-up[proxy]'"
     return f"{sys.executable} -m pip install 'devenv-up[proxy]'"
