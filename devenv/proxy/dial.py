@@ -16,6 +16,7 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import client_proto, client_reqrep, tracing
 
+from devenv.network import inside
 from devenv.proxy import routes, table
 from devenv.util import sockets
 
@@ -69,7 +70,7 @@ async def connect(instance: routes.Instance, place: table.Place | None, port: in
     loop = asyncio.get_running_loop()
     reason = ""
     for address in place.addresses:
-        made = await _borrow(instance, place, address)
+        made = _own(address) if instance.on_host else await _borrow(instance, place, address)
         try:
             async with asyncio.timeout(PATIENCE):
                 await loop.sock_connect(made, (address, port))
@@ -83,6 +84,11 @@ async def connect(instance: routes.Instance, place: table.Place | None, port: in
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     raise NobodyListens(reason)
+
+
+def _own(address: str) -> socket.socket:
+    """On the machine's own network. A port proxy in a user namespace couldn't go there (setns(2))."""
+    return socket.socket(inside.family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 async def _borrow(instance: routes.Instance, place: table.Place, address: str) -> socket.socket:

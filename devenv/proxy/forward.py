@@ -41,7 +41,6 @@ class Forwarder:
         self._table = table.Table(where)
         self._https = https
         self._redirect = redirect
-        self._instances: dict[str, routes.Instance] = {}
         self._turn = itertools.count()
         self._session: aiohttp.ClientSession | None = None
 
@@ -71,7 +70,9 @@ class Forwarder:
         return dial.Target(*running[0], service.port) if running else None
 
     def _find(self, container: str) -> tuple[routes.Instance, table.Place | None]:
-        instance = self._instances[container]
+        instance = self._table.routes().instances.get(container)
+        if instance is None:
+            raise dial.NotRunning("it was removed")
         return instance, table.locate(self._where, instance)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -107,7 +108,6 @@ class Forwarder:
     async def _lead(self, request: web.BaseRequest, service: routes.Service, host: str) -> web.StreamResponse:
         instances = self._in_turn(service)
         for left, instance in reversed(list(enumerate(instances))):
-            self._instances[instance.id] = instance
             url = yarl.URL(f"http://{instance.id}:{service.port}{_target(request)}", encoded=True)
             try:
                 if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
@@ -159,7 +159,8 @@ class Forwarder:
             )
         except aiohttp.WSServerHandshakeError as exc:
             refused = _headers(exc.headers, HOP | {"content-length", "content-encoding"}) if exc.headers else None
-            return web.Response(status=exc.status, headers=refused)
+            # An answer to something else than was asked is none.
+            return web.Response(status=exc.status if exc.status >= 300 else 502, headers=refused)
         async with inner:
             outer = web.WebSocketResponse(
                 protocols=[inner.protocol] if inner.protocol else (), autoping=False, autoclose=False, max_msg_size=0
@@ -260,5 +261,8 @@ def _host(request: web.BaseRequest) -> str:
 def _say(request: web.BaseRequest, answer: answers.Answer) -> web.Response:
     headers = {hdrs.CACHE_CONTROL: "no-store"}
     if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-        return web.Response(status=answer.status, text=answer.page.html(), content_type="text/html", headers=headers)
+        # Who waits for a service to come up sees it come up.
+        again = request.method == hdrs.METH_GET and answer.status in {502, 503}
+        page = answer.page.html(again=again)
+        return web.Response(status=answer.status, text=page, content_type="text/html", headers=headers)
     return web.Response(status=answer.status, text=answer.page.text(), headers=headers)

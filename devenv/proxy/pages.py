@@ -28,14 +28,16 @@ class Page(NamedTuple):
         rows = [f"  {link.url or link.text}  {link.note}".rstrip() for link in self.links]
         return "\n".join([self.title, *self.lines, *rows]) + "\n"
 
-    def html(self) -> str:
+    def html(self, *, again: bool = False) -> str:
+        """``again``: to be asked for once more in a moment."""
+        refresh = '<meta http-equiv="refresh" content="2">' if again else ""
         body = [f"<h1>{_marked(self.title)}</h1>", *(f'<p class="hint">{_marked(line)}</p>' for line in self.lines)]
         if self.links:
             rows = "".join(f"<tr><td>{_anchor(link)}</td><td>{_marked(link.note)}</td></tr>" for link in self.links)
             body.append(f"<table>{rows}</table>")
         return (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+            f'<meta name="viewport" content="width=device-width">{refresh}<style>{_STYLE}</style></head>'
             f"<body>{''.join(body)}</body></html>\n"
         )
 

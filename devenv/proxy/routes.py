@@ -42,6 +42,7 @@ class Instance(NamedTuple):
     id: str
     name: str
     run: str  # the folder of its project's sockets
+    on_host: bool = False  # on the machine's own network
 
 
 class Service(NamedTuple):
@@ -73,6 +74,12 @@ class Routes:
             self._named.setdefault(label(each.name), each)
         for each in self.projects:
             self._named.setdefault(label(each.id), each)
+        self.instances = {
+            instance.id: instance
+            for each in self.projects
+            for service in each.services
+            for instance in service.instances
+        }
 
     def find(self, host: str) -> Found:
         """``host`` is a name, in lower case and with no port."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -30,6 +31,7 @@ async def serve(
     ready: Callable[[], None],
 ) -> None:
     """Until SIGTERM, SIGINT or SIGHUP."""
+    _raise_limit()
     found, _ = authority.ensure(daemon.authority_folder(where))
     contexts = authority.Contexts(found)
     ended = asyncio.Event()
@@ -57,6 +59,12 @@ async def serve(
                 await ended.wait()
         finally:
             await runner.cleanup()
+
+
+def _raise_limit() -> None:
+    """Two descriptors for each request that is under way, and 1024 is what most sessions begin with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Secure:

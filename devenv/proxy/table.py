@@ -113,7 +113,10 @@ def _service(where: paths.Paths, name: str, wish: fronting.Fronting, containers:
         name=name,
         host=wish.host or routes.label(name),
         port=wish.port or routes.choose(published, exposed),
-        instances=tuple(routes.Instance(each.id, each.name, where.project_run(each.project_id)) for each in containers),
+        instances=tuple(
+            routes.Instance(each.id, each.name, where.project_run(each.project_id), on_host=each.network_mode == "host")
+            for each in containers
+        ),
         ports=tuple(dict.fromkeys(offer.port for offer in (*published, *exposed))),
     )
 

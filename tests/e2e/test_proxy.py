@@ -124,7 +124,8 @@ APP = """
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True
 
-    Server((sys.argv[2] if len(sys.argv) > 2 else "", 8000), Handler).serve_forever()
+    address, port = (*sys.argv[2:], *("", 8000)[len(sys.argv) - 2 :])
+    Server((address, int(port)), Handler).serve_forever()
 """
 
 
@@ -139,6 +140,13 @@ def spec(*services: str, name: str = "shop") -> dict[str, str]:
             f'  {called}: {{image: "host:", {command}stop_signal: SIGKILL, volumes: [".:/p:ro"], {given}}}',
         )
     return {"devenv.yaml": "\n".join([*lines, ""]), "app.py": APP}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Proxy:
@@ -205,12 +213,14 @@ def processes(devenv: runner.Devenv) -> list[str]:
 @pytest.mark.parametrize("anyone", ["root", "dvplain"], indirect=True)
 def test_services_by_name(anyone: runner.Devenv, project: projects.Project, proxy_of) -> None:  # type: ignore[no-untyped-def]
     """One on all addresses, one on its own localhost alone, a database, one on its localhost with another name."""
+    free = free_port()
     project.write(
         spec(
             "web",
             "local command: [python3, -S, /p/app.py, local, 127.0.0.1], proxy: {port: 8000, host: api.v1}",
             "db command: [sleep, infinity], expose: [5432]",
             "off proxy: false",
+            f"hosted network_mode: host, command: [python3, -S, /p/app.py, hosted, 127.0.0.1, '{free}'], proxy: {free}",
         )
     )
     proxy = proxy_of(anyone)
@@ -230,6 +240,7 @@ def test_services_by_name(anyone: runner.Devenv, project: projects.Project, prox
     assert "accept-encoding" not in headers
     assert proxy.seen("tenant.web.shop.localhost")["name"] == "web"
     proxy.until("api.v1.shop.localhost", '"local"', 200)
+    proxy.until("hosted.shop.localhost", '"hosted"', 200)
     # As it was, and nothing that the service didn't say.
     head = proxy.curl("web.shop.localhost", "/", "-i")
     assert "200 Fine" in head
