@@ -209,5 +209,8 @@ def stop(where: paths.Paths, running: Running) -> None:
                     raise errors.HostError("the proxy does not end", hint=f"`kill -9 {running.pid}`")
         finally:
             os.close(descriptor)
-    with lock.held(f"{folder(where)}/lock"):
+    held = lock.acquire(f"{folder(where)}/lock", wait=False)
+    # Else it is the next one's already.
+    if held is not None:
         forget(where)
+        os.close(held)

@@ -80,8 +80,8 @@ class Forwarder:
         if not routes.is_ours(host):
             return _say(request, answers.foreign(host))
         if self._redirect and not request.secure:
-            location = f"{self._url(host)}{request.raw_path}"
-            return web.Response(status=308, headers={hdrs.LOCATION: location})
+            # Not for ever: the next proxy may listen on another port.
+            return web.Response(status=307, headers={hdrs.LOCATION: f"{self._url(host)}{_target(request)}"})
         known = self._table.routes()
         if host == routes.DOMAIN:
             return _say(request, answers.index(known, self._url))
@@ -102,8 +102,7 @@ class Forwarder:
             return _say(request, answers.broken(project, service, str(exc) or type(exc).__name__))
 
     def _url(self, host: str) -> str:
-        scheme = "https" if self._https else "http"
-        return f"{scheme}://{host}" + (f":{self._https}" if self._https != 443 else "")
+        return f"https://{host}" + (f":{self._https}" if self._https != 443 else "")
 
     async def _lead(self, request: web.BaseRequest, service: routes.Service, host: str) -> web.StreamResponse:
         instances = self._in_turn(service)

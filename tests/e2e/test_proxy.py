@@ -36,6 +36,14 @@ APP = """
                 return self.hang()
             if self.path == "/hung":
                 return self.say(str(hung.wait(30)))
+            if self.path == "/half":
+                self.send_response(200)
+                self.send_header("Content-Length", "100")
+                self.end_headers()
+                self.wfile.write(b"not all of it")
+            if self.path in ("/half", "/silent"):
+                self.close_connection = True
+                return
             if self.path == "/gzip":
                 return self.zipped()
             if self.path == "/go":
@@ -282,11 +290,18 @@ def test_bodies_events_and_sockets(devenv: runner.Devenv, project: projects.Proj
     assert proxy.curl("web.shop.localhost", "/", *chunked) == f"{64 << 20}\n200"
     # Encoded as it came, and whole, though it has no length and the service speaks HTTP/1.0.
     assert proxy.curl("web.shop.localhost", "/gzip", "--compressed") == f"{'small ' * 1000}\n200"
+    # A body that breaks off is not passed off as whole, and no answer is said to be none.
+    assert "curl: (" in proxy.curl("web.shop.localhost", "/half")
+    said = proxy.curl("web.shop.localhost", "/silent")
+    assert "`web` of `shop` gave no proper answer on port 8000" in said
+    assert said.endswith("\n502")
+    assert 'http-equiv="refresh"' in proxy.curl("web.shop.localhost", "/silent", "-H", "Accept: text/html")
     # Whoever hangs up ends the request to the service, too.
     assert "(28)" in proxy.curl("web.shop.localhost", "/hang", "--max-time", "0.3")
     assert proxy.curl("web.shop.localhost", "/hung") == "True\n200"
     assert "Content-Length: 12345" in proxy.curl("web.shop.localhost", "/", "-I")
     asyncio.run(_streams(proxy))
+    assert pathlib.Path(devenv.run_directory, "proxy/log").read_text() == ""
 
 
 async def _streams(proxy: Proxy) -> None:
