@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.support import polling, projects, real, runner
@@ -122,3 +124,58 @@ def test_nginx_in_front_of_replicas_that_come_and_go(devenv: runner.Devenv, proj
     devenv("up", "-d", "--wait", "--scale", "app=1", timeout=200)
     (left,) = polling.eventually(lambda: len(found := served()) == 1 and found)
     assert left in devenv.inside("app", "hostname")
+
+
+WRITER = """
+    i=0
+    psql() { command psql -q -h db -U postgres -At "$@"; }
+    while :; do
+      i=$(psql -c "select coalesce(max(i), 0) from t" 2>/dev/null) || { sleep 0.05; continue; }
+      while i=$((i + 1)); do echo "insert into t values ($i, repeat('x', 200)) returning i;"; done |
+        psql -f - 2>/dev/null >/ack/rows
+    done
+"""
+
+
+@pytest.mark.timeout(10_000)
+def test_a_snapshot_under_write_load_is_consistent(
+    devenv: runner.Devenv, project: projects.Project, soak: Callable[[int, int], int]
+) -> None:
+    """Each row is committed by itself, and told to have been: a restored database has the first n of them."""
+    project.write(SPEC)
+    project.write({"writer.sh": WRITER})
+    project.edit(
+        r"^configs:",
+        f"  writer:\n    image: docker-archive:{real.ARCHIVE}\n    command: [sh, /writer.sh]\n"
+        "    stop_signal: SIGKILL\n    volumes: ['./writer.sh:/writer.sh:ro']\n    tmpfs: [/ack]\n"
+        "    depends_on: {db: {condition: service_healthy}}\nconfigs:",
+    )
+    devenv("up", "-d", "--wait", "web", timeout=200)
+    sql(devenv, "create table t (i int primary key, pad text)")
+    devenv("up", "-d", "--no-deps", "writer")
+
+    def acknowledged() -> int:
+        return int(devenv.inside("writer", "tail -n 2 /ack/rows | head -n 1") or 0)
+
+    for number in range(soak(2, 1000)):
+        polling.eventually(lambda: acknowledged() > 50, 60.0)
+        before = acknowledged()
+        devenv("snapshot", "save", f"s{number}", "--volumes-only", timeout=120)
+        devenv("stop", "writer")
+        sql(devenv, "delete from t where i % 7 = 0")
+        devenv("snapshot", "restore", f"s{number}", "--volumes-only", timeout=120)
+        polling.eventually(
+            lambda: not devenv("exec", "-T", "web", "pg_isready", "-h", "db", code=None).returncode, 60.0
+        )
+        count, last = map(int, sql(devenv, "select count(*), max(i) from t").split("|"))
+        assert count == last >= before
+        # The heap and its index say the same, and every page can be read.
+        ordered = "set enable_seqscan = off; select count(*) from (select i from t order by i) as o"
+        assert sql(devenv, ordered).split()[-1] == str(count)
+        assert sql(devenv, "select count(*) from t where length(pad) <> 200") == "0"
+        devenv("snapshot", "rm", f"s{number}", "--automatic")
+        sql(devenv, f"delete from t where i > 60 and {number} % 20 = 19")
+        devenv("start", "writer")
+    said = devenv("logs", "--no-log-prefix", "db").stdout
+    assert not [line for line in said.splitlines() if "PANIC" in line or "invalid page" in line]
+    devenv("down", "-v", timeout=120)

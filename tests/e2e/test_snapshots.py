@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devenv.linux import rename
+from devenv.runtime import copyup
 from devenv.util import paths
 from devenv.volume import snapshot, stack, volume
 from tests.support import machine, projects, runner
@@ -189,6 +192,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     for name in ("rename", "mkdir", "unlink", "rmdir"):
         monkeypatch.setattr(os, name, before(getattr(os, name)))
+    monkeypatch.setattr(rename, "exchange", before(rename.exchange))
     return left
 
 
@@ -234,6 +238,43 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
             again.restore(again.find("auto-b"), ["v"], None)
             assert again.content() == "two"
         if finished:
+            assert kill > 3
+            return
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.root
+@machine.needs_root
+def test_a_kill_while_a_container_gets_its_layer_back_loses_neither(tmp_path: pathlib.Path, dying: list[int]) -> None:
+    def text(folder: str | pathlib.Path) -> str:
+        return pathlib.Path(folder, "file").read_text()
+
+    for kill in range(1, 60):
+        store = Store(tmp_path / str(kill))
+        upper = tmp_path / str(kill) / "upper"
+        upper.mkdir(parents=True)
+        (upper / "file").write_text("one")
+        boxes = {"app-1": snapshot.Box("sha256:1", (str(upper),))}
+        store.copy(snapshot.Snapshot("a", 1.0), [], copyup.fill, boxes, copyup.duplicate)
+        (upper / "file").write_text("two")
+        dying[0] = kill
+        with contextlib.suppress(Killed):
+            store.refill(store.find("a"), boxes, snapshot.Snapshot("auto-b", 2.0, "restore"), copyup.duplicate)
+        finished = dying[0] > 0
+        dying[0] = -1
+        again = Store(tmp_path / str(kill))
+        with again._held():
+            again.collect()
+        assert text(f"{again.layers}/{again.find('a').containers['app-1'].folders[0]}") == "one"
+        before = again.get("auto-b")
+        kept = before.containers["app-1"].folders[0] if before else ""
+        # What it had is in its place, or where a snapshot names it.
+        assert "two" in {text(upper), text(f"{again.layers}/{kept}") if kept else ""}
+        last = again.last_automatic()
+        if last is not None:
+            assert text(f"{again.layers}/{last.containers['app-1'].folders[0]}") == "two"
+        if finished:
+            assert text(upper) == "one"
             assert kill > 3
             return
     raise AssertionError("it never came to its end")
