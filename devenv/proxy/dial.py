@@ -100,16 +100,21 @@ async def _borrow(instance: routes.Instance, place: table.Place, address: str) -
             await asyncio.get_running_loop().sock_sendall(wire, json.dumps(request).encode() + b"\n")
             async with asyncio.timeout(PATIENCE):
                 await _readable(wire)
-            data, descriptors, _, _ = socket.recv_fds(wire, 1 << 16, 1)
+            data, descriptors, _, _ = socket.recv_fds(wire, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
     except (OSError, TimeoutError) as exc:
         raise NotRunning(f"the port proxy of the project does not answer: {exc or 'timeout'}") from exc
     if not descriptors:
-        raise NotRunning(
-            f"no socket can be had in container `{instance.name}`: {data.decode(errors='replace').strip()}"
-        )
+        raise NotRunning(f"no socket can be had in container `{instance.name}`: {_error(data)}")
     made = socket.socket(fileno=descriptors[0])
     made.setblocking(False)
     return made
+
+
+def _error(data: bytes) -> str:
+    try:
+        return str(json.loads(data)["error"])
+    except (ValueError, KeyError, TypeError):
+        return "no answer"
 
 
 async def _readable(wire: socket.socket) -> None:

@@ -162,7 +162,11 @@ class Forwarder:
             return web.Response(status=exc.status if exc.status >= 300 else 502, headers=refused)
         async with inner:
             outer = web.WebSocketResponse(
-                protocols=[inner.protocol] if inner.protocol else (), autoping=False, autoclose=False, max_msg_size=0
+                protocols=[inner.protocol] if inner.protocol else (),
+                autoping=False,
+                autoclose=False,
+                compress=False,
+                max_msg_size=0,
             )
             await outer.prepare(request)
             await _both_ways(outer, inner)

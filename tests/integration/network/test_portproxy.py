@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from devenv import errors
 from devenv.network import portproxy_client, types
+from devenv.proxy import dial, routes, table
 from devenv.util import paths
 from tests.support import netlab
 
@@ -357,3 +359,38 @@ def test_a_proxy_that_does_not_know_what_is_asked_is_replaced(
         assert pid_of(proxy) != before
         assert proxy.apply(wanted).published[0].port == port
         assert ask(port) == b"hello"
+
+
+def lent(folder: str, backend: types.Backend, port: int) -> socket.socket:
+    """As the front proxy has it."""
+    instance = routes.Instance("ab12", "shop-web-1", folder)
+    place = table.Place(backend.pid, backend.start_time, ("127.0.0.9", "127.0.0.1", "::1"))
+    made = asyncio.run(dial.connect(instance, place, port))
+    made.settimeout(10)
+    return made
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_lends_sockets_that_were_made_inside(
+    proxy: portproxy_client.PortProxy, box: netlab.Container, folder: str, host: str
+) -> None:
+    proxy.start()
+    with server(box, 80, echo, host=host):
+        before = netlab.descriptors(pid_of(proxy))
+        for _ in range(20):
+            with lent(folder, box.backend(), 80) as client:
+                client.sendall(b"hello")
+                assert client.recv(5) == b"hello"
+        # Neither the sockets nor the container, which nobody publishes, are kept.
+        assert netlab.descriptors(pid_of(proxy)) == before
+        with pytest.raises(dial.NobodyListens):
+            lent(folder, box.backend(), 81)
+
+
+def test_lends_no_sockets_of_the_dead(proxy: portproxy_client.PortProxy, box: netlab.Container, folder: str) -> None:
+    proxy.start()
+    with pytest.raises(dial.NotRunning, match="ProcessLookupError"):
+        lent(folder, box.backend()._replace(start_time=1), 80)
+    proxy.shutdown()
+    with pytest.raises(dial.NotRunning, match="does not answer"):
+        lent(folder, box.backend(), 80)
