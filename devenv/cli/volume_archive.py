@@ -11,6 +11,7 @@ import typer
 
 from devenv import errors
 from devenv.cli import image_archive, inventory, operate, terminal, voluming
+from devenv.reconcile import jobs
 from devenv.runtime import copyup, packing, unpacking
 from devenv.util import paths
 from devenv.volume import volume
@@ -46,6 +47,7 @@ def load(
         owned = _found_or_made(ctx, where, name)
         with _opened(where, owned) as path:
             unpacker = _unpack(cast(BinaryIO, stream), path)  # of a file it needs `read` alone
+        jobs.forget(where, owned.project)
     for note in unpacker.notes:
         terminal.warn(note)
 

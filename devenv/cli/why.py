@@ -13,7 +13,7 @@ from devenv import errors
 from devenv.build import why
 from devenv.cli import context, formats, inventory, options, terminal
 from devenv.image import reference
-from devenv.reconcile import holds, journal, reasons, record, waiting
+from devenv.reconcile import desired, holds, jobs, journal, reasons, record, waiting
 from devenv.runtime import logs
 from devenv.util import paths
 
@@ -94,8 +94,12 @@ class _Reader:
         ago = self._ago(made.created)
         because = f": {cause['cause']}" if cause else ""
         yield f"  made {ago}{because}"
+        start = self._last("operation", type="container.start", service=made.service)
+        if start and start["cause"] not in {"created", "recreated"}:
+            yield f"  started {self._ago(start['time'])}: {start['cause']}"
         if item.state in {"exited", "restarting"}:
             yield from self._death(item)
+            yield from self._job(item)
         deaths = [each for each in self._events(made.name, "die") if not each.get("asked")]
         if deaths and item.state not in {"exited", "restarting"}:
             last = deaths[-1]
@@ -125,6 +129,20 @@ class _Reader:
                 yield f"  it is {item.back_off.phrase(self._now).removeprefix('a crash loop, ')}"
         elif then and not last.get("asked"):
             yield f"  it stays so: {then}"
+
+    def _job(self, item: inventory.Container) -> Iterator[str]:
+        """Of one that ended well by itself: what the next `up` does with it."""
+        project = self._project
+        environment = desired.Environment(
+            project=project.canonical, directory=project.identity.directory, config_files=(), scale={}
+        )
+        mine = item.record.service in jobs.find(environment)
+        if not mine or item.exit_code != 0 or record.stopped_by_user(project.where, item.record.id):
+            return
+        family = [each.record for each in self._containers]
+        changed = jobs.changed(project.where, environment, item.record, family)
+        then = f"runs it again: {changed}" if changed else "leaves it: nothing that it is made of has changed"
+        yield f"  it is a job that is done once; the next `up` {then}"
 
     def _health(self, item: inventory.Container) -> Iterator[str]:
         found = record.health(self._project.where, item.record.id)

@@ -23,7 +23,7 @@ def take(directory: str, inputs: Iterable[str], rest: Mapping[str, Any]) -> str:
     """``inputs`` are patterns relative to ``directory``; a folder stands for all that is in it."""
     found = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for path in files(directory, inputs):
-        found.update(os.fsencode(path) + b"\0" + _content(os.path.join(directory, path)) + b"\0")
+        found.update(os.fsencode(path) + b"\0" + content(os.path.join(directory, path)) + b"\0")
     return found.hexdigest()
 
 
@@ -51,7 +51,7 @@ def _below(folder: str) -> Iterator[str]:
         yield from (os.path.join(top, name) for name in sorted(names))
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):

@@ -40,11 +40,17 @@ class Container:
     ever_started: bool = False
     stopped_by_user: bool = False
     created: float = 0.0  # seconds since the epoch
+    changed: str = ""  # of a job that ended well: what is not as it was when it ran, in words
 
     @property
     def runs(self) -> bool:
         """A process of it is there."""
         return self.state in {State.RUNNING, State.PAUSED}
+
+    @property
+    def ended_well(self) -> bool:
+        """By itself."""
+        return self.state == State.STOPPED and self.exit_code == 0 and not self.stopped_by_user
 
     @property
     def active(self) -> bool:

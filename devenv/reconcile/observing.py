@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from devenv.reconcile import containers, desired, live, observed
+from devenv.reconcile import containers, desired, jobs, live, observed
 from devenv.util import identity
 
 
@@ -15,12 +15,23 @@ def observe(
     mechanisms: containers.Containers,
     environment: desired.Environment | None,
 ) -> observed.Observed:
-    """May block: reads the records of networks and volumes. Keys are known where the spec is."""
+    """May block: reads the records of networks and volumes, and what jobs were made of. Keys need the spec."""
+    everyone = list(containers_there)
+    family = [each.record for each in everyone]
+    done = () if environment is None else jobs.find(environment)
+
+    def look(container: live.Live) -> observed.Container:
+        found = _container(container, mechanisms)
+        if environment is None or found.oneoff or found.service not in done or not found.ended_well:
+            return found
+        changed = jobs.changed(mechanisms.where, environment, container.record, family)
+        return dataclasses.replace(found, changed=changed)
+
     network_keys = _keys(environment, "networks")
     volume_keys = _keys(environment, "volumes")
     return observed.Observed(
         project_id=project.id,
-        containers=tuple(_container(container, mechanisms) for container in containers_there),
+        containers=tuple(map(look, everyone)),
         networks=tuple(
             observed.Network(name=network.name, key=network_keys.get(network.name, ""), digest=network.wishes)
             for network in mechanisms.networks.list()

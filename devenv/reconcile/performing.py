@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 
 from devenv import errors, events
 from devenv.image import store as image_store
-from devenv.reconcile import convert_network, desired, hooks, live, making, mounts, plan, prestart, reasons, waiting
+from devenv.reconcile import (
+    convert_network,
+    desired,
+    hooks,
+    jobs,
+    live,
+    making,
+    mounts,
+    plan,
+    prestart,
+    reasons,
+    waiting,
+)
 from devenv.runtime import signals
 from devenv.volume import snapshot
 
@@ -194,6 +206,9 @@ class Performer:
         if container.runs:
             return
         self._say(title, events.Status.WORKING, "Starting", service=operation.service)
+        if self._environment is not None and operation.service in jobs.find(self._environment):
+            family = [each.record for each in self._loop.live.values()]
+            await self._loop.run(jobs.begin, self._loop.where, self._environment, container.record, family)
         await self._loop.start_container(container)
         problem = await hooks.run(self._loop, container, "post_start")
         if problem is not None:

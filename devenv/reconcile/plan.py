@@ -76,9 +76,23 @@ class Operation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A job that is not run again."""
+
+    resource: str
+    cause: str
+    service: str
+    name: str  # the container's
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     operations: tuple[Operation, ...] = ()  # each stands behind all it comes after
     notes: tuple[str, ...] = ()  # what the user should know and no operation says
+    done: tuple[Done, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -109,10 +123,15 @@ class Plan:
         return "".join([*lines, *self._note_lines()])
 
     def to_json(self) -> dict[str, Any]:
-        return {"operations": [operation.to_json() for operation in self.operations], "notes": list(self.notes)}
+        return {
+            "operations": [operation.to_json() for operation in self.operations],
+            "notes": list(self.notes),
+            "done": [each.to_json() for each in self.done],
+        }
 
     def _note_lines(self) -> list[str]:
-        return [f"note: {note}\n" for note in self.notes]
+        done = [f"done: {each.resource} ({each.cause})\n" for each in self.done]
+        return [*done, *(f"note: {note}\n" for note in self.notes)]
 
 
 def _list(places: dict[str, int], ids: Iterable[str]) -> str:
@@ -125,6 +144,7 @@ class Builder:
     def __init__(self) -> None:
         self._operations: dict[str, Operation] = {}
         self._notes: list[str] = []
+        self._done: list[Done] = []
 
     def add(
         self,
@@ -161,6 +181,9 @@ class Builder:
         if text not in self._notes:
             self._notes.append(text)
 
+    def done(self, done: Done) -> None:
+        self._done.append(done)
+
     def __contains__(self, name: str) -> bool:
         return name in self._operations
 
@@ -187,4 +210,4 @@ class Builder:
         if len(ordered) < len(self._operations):
             left = sorted(set(self._operations).difference(operation.id for operation in ordered))
             raise RuntimeError(f"operations wait for each other: {', '.join(left)}")
-        return Plan(operations=tuple(ordered), notes=tuple(self._notes))
+        return Plan(operations=tuple(ordered), notes=tuple(self._notes), done=tuple(self._done))

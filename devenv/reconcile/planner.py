@@ -75,6 +75,7 @@ class DesiredService:
     volumes: tuple[str, ...] = ()  # full names; named ones only
     volumes_from: tuple[str, ...] = ()  # services
     pre_start: tuple[bool, ...] = ()  # its hooks: whether each is for every replica
+    once: bool = False  # a job: what ended well is not run again unless something that it is made of has changed
     container_name: str = ""
 
 
@@ -89,6 +90,7 @@ class Desired:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
     services: tuple[str, ...] = ()  # none means all
+    again: frozenset[str] = frozenset()  # jobs among these are run again, whether they are done or not
     recreate: Recreate = "diverged"
     always_recreate_deps: bool = False
     renew_anonymous_volumes: bool = False
@@ -169,6 +171,7 @@ class _Up:
         diverged = [] if self.recover else self._diverged_networks()
         if not self.recover and not self.options.no_start:
             self._bounce(diverged)
+            self._repeat()
         self._make_volumes()
         self._make_networks()
         self._create()
@@ -205,7 +208,7 @@ class _Up:
                 continue
             if cause:
                 work.updated.append((each, cause))
-            if start := self._start_cause(each):
+            if start := self._start_cause(service, each):
                 work.started.append((each, start))
         again = {each.id for each, _ in work.recreated}
         work.kept = [each for each in work.kept if each.id not in again]
@@ -247,13 +250,15 @@ class _Up:
             return "asked for with its dependents"
         return divergence(service, container)
 
-    def _start_cause(self, container: observed.Container) -> str:
+    def _start_cause(self, service: DesiredService, container: observed.Container) -> str:
         if self.recover and (container.ever_started or container.stopped_by_user):
             return ""
         if container.state == observed.State.CREATED:
             return "created and never started" if not container.ever_started else "not running"
         if container.state != observed.State.STOPPED:
             return ""
+        if service.once and container.ended_well:
+            return plan.ASKED_FOR if service.name in self.options.again else container.changed
         if container.stopped_by_user:
             return "stopped"
         return "ended, nobody saw how" if container.exit_code is None else f"exited with {container.exit_code}"
@@ -274,6 +279,32 @@ class _Up:
                 elif each.runs and work.follows:
                     again = "recreated" if self.work[min(work.follows)].recreated else "restarted"
                     work.bounced[each.id] = (each, f"`{min(work.follows)}` is {again}")
+
+    def _repeat(self) -> None:
+        """Jobs that are done, and whose dependencies or volumes are not those that they did it with."""
+        volumes = {volume.name for volume in self.there.volumes}
+        for name in self.order:
+            work = self.work[name]
+            if not work.service.once or name not in self.selected:
+                continue
+            starting = {each.id for each, _ in work.started}
+            for each in work.kept:
+                if each.id in starting or not each.ended_well:
+                    continue
+                if cause := self._repeat_cause(work.service, volumes):
+                    work.started.append((each, cause))
+                else:
+                    resource = f"service:{name}:{each.number}"
+                    cause = "nothing that it is made of has changed"
+                    self.builder.done(plan.Done(resource=resource, cause=cause, service=name, name=each.name))
+
+    def _repeat_cause(self, service: DesiredService, volumes: set[str]) -> str:
+        for other in sorted(service.depends_on):
+            work = self.work.get(other)
+            if work is not None and work.starts_something:
+                return f"`{other}` is {'made anew' if work.created or work.recreated else 'started again'}"
+        new = [volume for volume in service.volumes if volume not in volumes]
+        return f"its volume `{new[0]}` is new" if new else ""
 
     def _diverged_networks(self) -> list[DesiredNetwork]:
         found = []

@@ -10,7 +10,7 @@ from devenv import errors
 from devenv.graph import edges, traversal
 from devenv.image import store as image_store
 from devenv.network import store as network_store
-from devenv.reconcile import convert_network, desired, planner
+from devenv.reconcile import convert_network, desired, jobs, planner
 
 Params = Mapping[str, Any]
 
@@ -37,6 +37,7 @@ def wanted(environment: desired.Environment, images: Mapping[str, image_store.Im
     terms = depends_on(environment)
     networks = environment.definitions("networks")
     volumes = environment.definitions("volumes")
+    done = jobs.find(environment)
     services = {}
     for name, service in environment.services.items():
         image = images.get(name)
@@ -59,6 +60,7 @@ def wanted(environment: desired.Environment, images: Mapping[str, image_store.Im
                 if not source.startswith("container:")
             ),
             pre_start=tuple(bool(hook.get("per_replica")) for hook in service.get("pre_start") or ()),
+            once=name in done,
             container_name=str(service.get("container_name") or ""),
         )
     return planner.Desired(
@@ -87,6 +89,7 @@ def _is_named(entry: Mapping[str, Any]) -> bool:
 def options(params: Params) -> planner.UpOptions:
     return planner.UpOptions(
         services=tuple(params.get("services") or ()),
+        again=frozenset() if params.get("as_dependencies") else frozenset(params.get("services") or ()),
         recreate=params.get("recreate") or "diverged",
         always_recreate_deps=bool(params.get("recreate_deps")),
         renew_anonymous_volumes=bool(params.get("renew_volumes")),

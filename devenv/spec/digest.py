@@ -12,7 +12,7 @@ from devenv.spec import source
 # Changing these changes no container: how many there are, in what order they start, how images come to be.
 VOLATILE = frozenset(
     {"build", "depends_on", "develop", "env_file", "label_file", "profiles", "pull_policy", "scale", "attach"}
-    | {"ready", "proxy"}
+    | {"ready", "proxy", "once"}
 )
 _VERSION = 1  # of what goes into the digest
 

@@ -367,6 +367,11 @@ PROXY = either(
     Object({"port": INTEGER, "host": STRING}),
     doc="devenv: the port that `devenv proxy` leads to, and under which name",
 )
+ONCE = either(
+    Scalar(("boolean",)),
+    Object({"inputs": STRINGS}, required=("inputs",)),
+    doc="devenv: whether it is a job that is done once, and again when its image, configuration or files change",
+)
 PORT_CHOICE = choice(
     "strict", "auto", doc="devenv: whether a host port that is taken is replaced by one for this folder"
 )
@@ -524,8 +529,10 @@ SERVICE = Object(
         "working_dir": STRING,
         "ready": READY,
         "proxy": PROXY,
+        "once": ONCE,
         "x-devenv": Object(
-            {"ready": READY, "proxy": PROXY}, doc="devenv's own attributes, where other tools read the file too"
+            {"ready": READY, "proxy": PROXY, "once": ONCE},
+            doc="devenv's own attributes, where other tools read the file too",
         ),
     }
 )

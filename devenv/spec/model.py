@@ -190,6 +190,7 @@ class Service(Model):
     working_dir: str | None = None
     ready: Value = None
     proxy: Value = None
+    once: Value = None
 
     def replicas(self) -> int:
         """How many containers there are to be."""

@@ -30,6 +30,7 @@ _NAMED = {
     "ulimits": grammar.ULIMITS,
     "ready": grammar.READY,
     "proxy": grammar.PROXY,
+    "once": grammar.ONCE,
     "tasks": grammar.TASKS,
 }
 _REFERENCES = {id(node): name for name, node in _NAMED.items()}

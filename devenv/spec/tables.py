@@ -225,6 +225,7 @@ SERVICE = Table(
         "volumes": Listed(MOUNT),
         "ready": canonical.anything,
         "proxy": canonical.anything,
+        "once": canonical.anything,
     },
     always={"command": None, "entrypoint": None},
 )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from devenv.spec import diagnostic, fronting, portforms, readiness, taskforms
+from devenv.spec import diagnostic, fronting, once, portforms, readiness, taskforms
 
 Names = Mapping[str, Any]
 _RESOURCE = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -193,7 +193,7 @@ def _build(name: str, service: Names, services: Names, disabled: Names, report: 
 
 def _own(name: str, service: Names, report: diagnostic.Report) -> None:
     """devenv's own attributes, in both places that they may be in."""
-    for attribute, parse in (("ready", readiness.parse), ("proxy", fronting.parse)):
+    for attribute, parse in (("ready", readiness.parse), ("proxy", fronting.parse), ("once", once.parse)):
         for path, given in (
             ((attribute,), service.get(attribute)),
             (("x-devenv", attribute), (service.get("x-devenv") or {}).get(attribute)),

@@ -163,6 +163,10 @@ class Operations:
         self._warn(environment, images, send)
         for note in todo.notes:
             send({"event": self._loop.event("Plan", events.Status.WARNING, "Note", details=note).to_json()})
+        for each in todo.done:
+            title = f"Container {each.name}"
+            event = self._loop.event(title, events.Status.DONE, "Done", details=each.cause, service=each.service)
+            send({"event": event.to_json()})
         environment = await self._watch_or_renew(environment, names, params)
         if not todo.is_empty:
             await self._join(environment, names, send)
@@ -423,7 +427,7 @@ class Operations:
         name = str(params["service"])
         if not params.get("no_deps") and environment.services[name].get("depends_on"):
             needed = list(environment.services[name]["depends_on"])
-            await self._up({**params, "services": needed, "silent": True}, send)
+            await self._up({**params, "services": needed, "silent": True, "as_dependencies": True}, send)
         await self._loop.run(checking.check, planning.one_off(environment, name, params), [name], {name: 1})
         environment, images = await self._images(environment, [name], params, send)
         await self._join(environment, [name], send)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Any
 
 from devenv import errors, events
-from devenv.reconcile import lifecycle, live, loop
+from devenv.reconcile import jobs, lifecycle, live, loop
 from devenv.reconcile import snapshots as mechanism
 from devenv.runtime import copyup
 from devenv.volume import snapshot as snapshot_module
@@ -76,6 +76,7 @@ class Snapshots:
             if boxes:
                 await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began
+            await self._loop.run(jobs.forget, self._loop.where, self._loop.project.id)
         what = f"{_counted(names, boxes)} in {took * 1000:.0f} ms"
         self._say(send, f"Snapshot {found.name}", "Restored", f"{what}; `undo` takes it back")
         return {"name": found.name, "volumes": names, "containers": sorted(boxes), "seconds": took}

@@ -394,6 +394,7 @@ def test_json_is_plain_and_says_only_what_matters() -> None:
             }
         ],
         "notes": [],
+        "done": [],
     }
 
 
