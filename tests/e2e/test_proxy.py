@@ -15,10 +15,11 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from tests.support import projects, runner
+from devenv.proxy import trust
+from tests.support import machine, projects, runner
 from tests.support.polling import eventually
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, machine.needs_binary("curl")]
 
 # A little of everything: what was asked, uploads, events that wait for a word, a socket that echoes.
 APP = """
@@ -472,6 +473,7 @@ def test_starting_and_ending(devenv: runner.Devenv, proxy_of) -> None:  # type: 
     assert not pathlib.Path(devenv.run_directory, "proxy").exists()
 
 
+@pytest.mark.skipif(trust.store() is None, reason="needs the program `update-ca-certificates`")
 @pytest.mark.parametrize("anyone", ["dvplain"], indirect=True)
 def test_ports_that_cannot_be_had(anyone: runner.Devenv) -> None:
     said = anyone("proxy", "start", "--https", "443", code=1).stderr
@@ -483,7 +485,9 @@ def test_ports_that_cannot_be_had(anyone: runner.Devenv) -> None:
         assert "so it is 8080" in said
         assert "ip_unprivileged_port_start" in said
         told = anyone("proxy", "trust").stdout
-        assert "sudo update-ca-certificates" in told
+        store = trust.store()
+        assert store is not None
+        assert f"sudo {' '.join(store.command)}" in told
         assert f"{anyone.data}/proxy/ca.crt" in told
     finally:
         anyone("proxy", "stop")
