@@ -47,7 +47,7 @@ class Network:
             return self._manager
 
     def gateway(self) -> str:
-        return self._open().gateway([_SPEC.name])
+        return self._open().gateway([_SPEC.name], asked=True)
 
     def attach(self, name: str, pid: int) -> None:
         self._open().attach(name, pid, [types.EndpointSpec(network=_SPEC.name)])

@@ -54,6 +54,7 @@ class NetworkManager:
         self._worker = worker.Worker()
         self._rootless = rootless.in_user_namespace()
         self._holder: rootless.Holder | None = None
+        self._opens_host = False
         self._preparing = threading.Lock()
         self._host_routes: Nets = []
         self._forwards: tuple[types.Forward, ...] = ()
@@ -182,10 +183,18 @@ class NetworkManager:
                     left = {key: value for key, value in network.allocations.items() if key != container_id}
                     store.save(self._paths, dataclasses.replace(network, allocations=left))
 
-    def gateway(self, names: Iterable[str]) -> str:
-        """What ``host-gateway`` stands for in these networks: an address of the host's; empty if none is reached."""
+    def gateway(self, names: Iterable[str], *, asked: bool = False) -> str:
+        """What ``host-gateway`` stands for in these networks: an address of the host's; empty if none is reached.
+
+        In a user namespace a way to the host is opened only once somebody has ``asked``.
+        """
+        names = list(names)
         if self._rootless:
-            return ""
+            outside = self.leads_outside(names)
+            self._opens_host = self._opens_host or (asked and outside)
+            self._prepare()
+            outbound = self._holder.outbound if self._holder and outside else rootless.Outbound("", rootless.NOBODY, "")
+            return outbound.host
         found = (self._find(name) for name in sorted(names))
         return next((network.gateways[0] for network in found if not network.internal and network.gateways), "")
 
@@ -212,9 +221,9 @@ class NetworkManager:
         self._forwards = tuple(found)
         self._call("the rules of published ports", self._assert_rules)
 
-    def reaches_host(self) -> bool:
-        """Whether containers can have an address of the host at all."""
-        return not self._rootless
+    @property
+    def is_rootless(self) -> bool:
+        return self._rootless
 
     # In the caller's thread
 
@@ -231,7 +240,7 @@ class NetworkManager:
                 self._host_routes = self._worker.call(self._read_host_routes)
             settled = self._holder is not None
             spawn = (lambda: self._worker.call(rootless.spawn_here)) if settled else rootless.spawn_in_new_namespace
-            holder = rootless.ensure(self._paths.project_run(self._project_id), spawn)
+            holder = rootless.ensure(self._paths.project_run(self._project_id), spawn, host=self._opens_host)
             if holder == self._holder:
                 return
             self._holder = holder

@@ -16,7 +16,9 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +46,7 @@ class Outbound(NamedTuple):
     program: str
     process: Process
     note: str
+    host: str = ""  # the address that leads to this machine itself, once that is asked for
 
 
 class Holder(NamedTuple):
@@ -77,6 +80,7 @@ def load(project_run: str) -> Holder | None:
                 outbound["program"],
                 Process(outbound["pid"], outbound["start_time"]),
                 outbound["note"],
+                outbound.get("host") or "",
             ),
         )
     except (KeyError, TypeError):
@@ -91,15 +95,17 @@ def _save(project_run: str, holder: Holder) -> None:
             **outbound.process._asdict(),
             "program": outbound.program,
             "note": outbound.note,
+            "host": outbound.host,
         },
     }
     os.makedirs(project_run, mode=0o700, exist_ok=True)
     fs.write_json(f"{project_run}/netns.json", data)
 
 
-def ensure(project_run: str, spawn: Callable[[], Process]) -> Holder:
+def ensure(project_run: str, spawn: Callable[[], Process], *, host: bool = False) -> Holder:
     """The project's namespace, held and with a way out; ``spawn`` starts a holder in it when there is none.
 
+    ``host``: with a way to the machine itself, too. One that has been opened stays: the way out is begun anew for it.
     Called in a thread that stands in the host's namespace, which the way out is started in.
     """
     holder = load(project_run)
@@ -110,11 +116,16 @@ def ensure(project_run: str, spawn: Callable[[], Process]) -> Holder:
         # Written before the way out is tried: a crash in between must not leave a holder that nobody knows.
         holder = Holder(process, Outbound("", NOBODY, ""))
         _save(project_run, holder)
-        holder = holder._replace(outbound=_connect(project_run, process))
+        holder = holder._replace(outbound=_connect(project_run, process, host=host))
         _save(project_run, holder)
-    elif holder.outbound.program and not holder.outbound.process.alive():
-        holder = holder._replace(outbound=_connect(project_run, holder.process))
-        _save(project_run, holder)
+    elif holder.outbound.program:
+        opens = host and not holder.outbound.host
+        if opens:
+            _end(holder.outbound.process)
+        if opens or not holder.outbound.process.alive():
+            host = host or bool(holder.outbound.host)
+            holder = holder._replace(outbound=_connect(project_run, holder.process, host=host))
+            _save(project_run, holder)
     return holder
 
 
@@ -163,7 +174,7 @@ def _started(argv: Sequence[str], *, pass_fds: Sequence[int] = (), log: int = su
     return Process(process.pid, started or 0)
 
 
-def _connect(project_run: str, holder: Process) -> Outbound:
+def _connect(project_run: str, holder: Process, *, host: bool) -> Outbound:
     """Start the way out, or say in one sentence why there is none."""
     found = shutil.which("pasta") or shutil.which("slirp4netns")
     if found is None:
@@ -181,8 +192,8 @@ def _connect(project_run: str, holder: Process) -> Outbound:
     name = os.path.basename(found)
     try:
         if name == "pasta":
-            return _pasta(found, project_run, holder)
-        return _slirp4netns(found, holder)
+            return _pasta(found, project_run, holder, host=host)
+        return _slirp4netns(found, holder, host=host)
     except (OSError, subprocess.SubprocessError) as exc:
         detail = getattr(exc, "stderr", None) or str(exc)
         text = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
@@ -190,13 +201,17 @@ def _connect(project_run: str, holder: Process) -> Outbound:
         return Outbound("", NOBODY, f"services can't reach the outside: `{name}` failed: {reason}")
 
 
-def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
+def _pasta(program: str, project_run: str, holder: Process, *, host: bool) -> Outbound:
     pid_file = f"{project_run}/pasta.pid"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(pid_file)
     # It goes to the background by itself once the namespace is configured, so its end is the sign of success.
-    # Ports are the port proxy's business, so it forwards none; nor does it lead to the host's own loopback.
-    arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit", "--no-map-gw"]
+    # Ports are the port proxy's business, so it forwards none; nor does it lead to the host, unless that is asked for:
+    # by an address of its own, and before passt of 2024-08 by the gateway's, which means the host's loopback.
+    arguments = ["--config-net", "--quiet", "--netns-only", "--no-netns-quit"]
+    maps = host and "--map-guest-addr" in _help(program)
+    arguments += ["--map-guest-addr", _HOST] if maps else []
+    arguments += [] if host and not maps else ["--no-map-gw"]
     arguments += ["-t", "none", "-u", "none", "-T", "none", "-U", "none"]
     with open(f"/proc/{holder.pid}/ns/net", "rb") as namespace:
         # It gives up CAP_SYS_PTRACE before it opens the namespace, and then may not look into /proc/PID of a process
@@ -212,13 +227,34 @@ def _pasta(program: str, project_run: str, holder: Process) -> Outbound:
         )
     with open(pid_file, encoding="ascii") as file:
         pid = int(file.read())
-    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), "")
+    way = _HOST if maps else _gateway(holder) if host else ""
+    return Outbound("pasta", Process(pid, identity.process_start_time(pid) or 0), "", way)
 
 
-def _slirp4netns(program: str, holder: Process) -> Outbound:
+# Link-local, so that it hides nobody's.
+_HOST = "169.254.1.2"
+
+
+def _help(program: str) -> str:
+    done = subprocess.run([program, "--help"], capture_output=True, timeout=PATIENCE, check=False, cwd="/")
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def _gateway(holder: Process) -> str:
+    """Where the default route of the holder's namespace leads: proc_net(5), route."""
+    with open(f"/proc/{holder.pid}/net/route", encoding="ascii") as file:
+        for line in file.read().splitlines()[1:]:
+            fields = line.split()
+            if fields[1] == "00000000" and fields[7] == "00000000":
+                return socket.inet_ntoa(int(fields[2], 16).to_bytes(4, sys.byteorder))
+    return ""
+
+
+def _slirp4netns(program: str, holder: Process, *, host: bool) -> Outbound:
     ready, child = os.pipe()
     try:
-        arguments = ["--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={child}"]
+        arguments = ["--configure", "--mtu=65520", f"--ready-fd={child}"]
+        arguments += [] if host else ["--disable-host-loopback"]
         argv = [program, *arguments, "--netns-type=path", f"/proc/{holder.pid}/ns/net", "tap0"]
         process = _started(argv, pass_fds=(child,))
         os.close(child)
@@ -229,7 +265,7 @@ def _slirp4netns(program: str, holder: Process) -> Outbound:
         os.close(ready)
         if child >= 0:
             os.close(child)
-    return Outbound("slirp4netns", process, "")
+    return Outbound("slirp4netns", process, "", "10.0.2.2" if host else "")
 
 
 def end(project_run: str) -> None:

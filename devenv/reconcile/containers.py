@@ -152,9 +152,10 @@ class Containers:
         if not made.networks:
             return naming.NOWHERE
         endpoints = self.networks.endpoints(made.id, convert_network.endpoint_specs(made.networks))
+        asked = any(hosts.HOST_GATEWAY in addresses for addresses in made.extra_hosts.values())
         return naming.Wiring(
             {item.network: tuple(filter(None, (item.ipv4, item.ipv6))) for item in endpoints},
-            gateway=self.networks.gateway(made.networks),
+            gateway=self.networks.gateway(made.networks, asked=asked),
             outward=self.networks.leads_outside(made.networks),
             start_time=identity.process_start_time(pid) or 0,
         )

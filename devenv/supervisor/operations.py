@@ -17,7 +17,6 @@ from typing import Any
 
 from devenv import errors, events
 from devenv.image import store as image_store
-from devenv.network import hosts
 from devenv.reconcile import (
     checking,
     confinement,
@@ -285,14 +284,10 @@ class Operations:
                 send({"event": event.to_json()})
 
     def _unreachable(self, name: str, service: convert.Service) -> list[str]:
-        rootless = not self._loop.containers.networks.reaches_host()
+        rootless = self._loop.containers.networks.is_rootless
         if rootless and any(port.get("x-kernel") for port in service.get("ports") or []):
             return [f"service `{name}`: `x-kernel` needs root; the port proxy carries its ports"]
-        wanted = any(hosts.HOST_GATEWAY in addresses for addresses in convert.extra_hosts(service).values())
-        if not wanted or self._loop.containers.networks.reaches_host():
-            return []
-        why = "an ordinary user's containers can't reach the host"
-        return [f"service `{name}`: `host-gateway` stays without an address: {why}"]
+        return []
 
     async def _wait_ready(self, services: list[str], timeout: float | None) -> None:
         verdicts = await self._loop.wait_until(services, waiting.Condition.READY, timeout=timeout)
