@@ -25,16 +25,27 @@ def index(found: routes.Routes, url: Callable[[str], str]) -> Answer:
     return Answer(200, pages.Page("devenv", links=links))
 
 
-def project(found: routes.Routes, project: routes.Project, url: Callable[[str], str]) -> Answer:
-    return Answer(200, pages.Page(project.name, [f"`{project.directory}`"], _services(found, project, url)))
+def project(
+    found: routes.Routes,
+    project: routes.Project,
+    url: Callable[[str], str],
+    runs: Callable[[routes.Service], bool],
+) -> Answer:
+    links = [
+        link if runs(service) else link._replace(note=f"{link.note}, not running")
+        for service, link in _services(found, project, url)
+    ]
+    return Answer(200, pages.Page(project.name, [f"`{project.directory}`"], links))
 
 
-def _services(found: routes.Routes, project: routes.Project, url: Callable[[str], str]) -> list[pages.Link]:
+def _services(
+    found: routes.Routes, project: routes.Project, url: Callable[[str], str]
+) -> list[tuple[routes.Service, pages.Link]]:
     links = []
     for service in project.services:
         if service.port:
             host = found.host_of(project, service)
-            links.append(pages.Link(url(host), host, f"`{service.name}`, port {service.port}"))
+            links.append((service, pages.Link(url(host), host, f"`{service.name}`, port {service.port}")))
     return links
 
 
@@ -44,7 +55,7 @@ def unknown(found: routes.Routes, host: str, project: routes.Project | None, url
         lines = ["These are up:"] if hosts else ["No project is up: `devenv up -d` in a project's folder starts one"]
         links = [pages.Link(url(each), each) for each in hosts]
         return Answer(404, pages.Page(f"No project is called `{host}`", lines, links))
-    links = _services(found, project, url)
+    links = [link for _, link in _services(found, project, url)]
     lines = [f"`{project.name}` has these:"] if links else [f"No service of `{project.name}` speaks HTTP"]
     return Answer(404, pages.Page(f"No service is called `{host}`", lines, links))
 

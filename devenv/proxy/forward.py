@@ -87,7 +87,7 @@ class Forwarder:
             return _say(request, answers.index(known, self._url))
         project, service = known.find(host)
         if project is not None and host.count(".") == 1:
-            return _say(request, answers.project(known, project, self._url))
+            return _say(request, answers.project(known, project, self._url, self._runs))
         if project is None or service is None:
             return _say(request, answers.unknown(known, host, project, self._url))
         if not service.port:
@@ -100,6 +100,9 @@ class Forwarder:
             return _say(request, answers.nobody_listens(project, service))
         except aiohttp.ClientError as exc:
             return _say(request, answers.broken(project, service, str(exc) or type(exc).__name__))
+
+    def _runs(self, service: routes.Service) -> bool:
+        return any(table.locate(self._where, each) is not None for each in service.instances)
 
     def _url(self, host: str) -> str:
         return f"https://{host}" + (f":{self._https}" if self._https != 443 else "")

@@ -392,6 +392,7 @@ def test_as_services_come_and_go(devenv: runner.Devenv, project: projects.Projec
     assert f"--project-directory {project.path} up -d web" in said
     assert said.endswith("\n503")
     assert rows(devenv)["web"]["Status"] == "not running"
+    assert "port 8000, not running" in proxy.curl("shop.localhost")
     devenv("up", "-d", "--force-recreate", "--scale", "web=3")
     hosts = set()
 
@@ -406,6 +407,10 @@ def test_as_services_come_and_go(devenv: runner.Devenv, project: projects.Projec
     project.edit(r"expose: \[8000\]", "expose: [8000], proxy: 81")
     devenv("up", "-d", "--scale", "web=3")
     assert {row["ID"] for row in devenv.ps().values()} == before
+    written = next(pathlib.Path(devenv.data, "projects").glob("*/desired.json")).stat()
+    devenv("up", "-d", "--scale", "web=3")
+    again = next(pathlib.Path(devenv.data, "projects").glob("*/desired.json")).stat()
+    assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     assert "Nothing listens on port 81" in proxy.curl("web.shop.localhost")
     # The other processes of the project may die: the proxy finds the next ones.
     project.edit(", proxy: 81", "")
