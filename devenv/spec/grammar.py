@@ -361,6 +361,7 @@ READY = either(
     ),
     doc="devenv: when the service counts as ready",
 )
+WATCHED = Scalar(("boolean",), doc="devenv: whether the files of a built service are watched by its Dockerfile")
 PROXY = either(
     INTEGER,
     Scalar(("boolean",)),
@@ -531,7 +532,7 @@ SERVICE = Object(
         "proxy": PROXY,
         "once": ONCE,
         "x-devenv": Object(
-            {"ready": READY, "proxy": PROXY, "once": ONCE},
+            {"ready": READY, "proxy": PROXY, "once": ONCE, "watch": WATCHED},
             doc="devenv's own attributes, where other tools read the file too",
         ),
     }

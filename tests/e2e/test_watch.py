@@ -386,3 +386,78 @@ def test_a_rebuild_makes_the_image_and_the_container_anew(devenv: runner.Devenv,
         project.write({"installed": "3"})
         eventually(lambda: [line for line in lines() if line.startswith("watch: error: web:")], 30.0)
     assert devenv.ps()["loop-web-1"]["State"] == "running"
+
+
+BUILT = """\
+FROM scratch
+COPY busybox /bin/busybox
+COPY installed /installed
+RUN ["/bin/busybox", "cp", "/installed", "/made"]
+COPY src /app
+CMD ["/bin/busybox", "sh", "-c", "/bin/busybox cat /app/a; exec /bin/busybox sleep 1000"]
+"""
+
+
+def test_a_built_service_is_watched_by_its_dockerfile(anyone: runner.Devenv, project: projects.Project) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    os.umask(0o022)
+    project.write(
+        """
+        name: loop
+        services:
+          web: {build: ., stop_signal: SIGKILL}
+          quiet: {build: ., command: [/bin/busybox, sleep, "1000"], stop_signal: SIGKILL, x-devenv: {watch: false}}
+          other: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL}
+        """
+    )
+    project.write({"Dockerfile": BUILT, "installed": "1", "src/a": "one\n", "README": "r"})
+    shutil.copy(busybox, project / "busybox")
+    anyone("up", "-d", "--watch")
+
+    def inside(path: str, service: str = "web") -> str:
+        return anyone("exec", "-T", service, "/bin/busybox", "cat", path, code=None).stdout
+
+    def printed() -> str:
+        return anyone("logs", "--no-log-prefix", "web").stdout
+
+    before = anyone.ps()["loop-web-1"]["ID"]
+    with looking_on(anyone) as lines:
+        project.write({"README": "s", "src/a": "two\n"})
+        # Its program reads the file when it starts: so it starts again, in the same container.
+        eventually(lambda: printed().endswith("two\n"), 20.0)
+        eventually(lambda: "watch: web: 1 file changed: src/a → sync, restart" in lines(), 10.0)
+        assert anyone.ps()["loop-web-1"]["ID"] == before
+        project.write({"installed": "2"})
+        eventually(lambda: inside("/made") == "2", 40.0)
+        assert inside("/app/a") == "two\n"
+        assert "watch: web: 1 file changed: installed → rebuild" in lines()
+        assert not [line for line in lines() if "README" in line or "quiet" in line]
+    assert inside("/app/a", "quiet") == "one\n"
+
+
+def test_it_says_what_a_change_would_do(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        """
+        name: loop
+        services:
+          web: {build: .}
+          bound: {build: ., volumes: ["./src:/app"]}
+          ruled: {image: x, develop: {watch: [{path: ./src, target: /srv, action: sync}]}}
+        """
+    )
+    project.write({"Dockerfile": BUILT, "src/a": "", "installed": "", ".dockerignore": "src/out\n"})
+    rows = devenv.json("watch", "--explain", "src/a", "--explain", "installed", "--format", "json")
+    said = {(row["Service"], row["Path"]): (row["Action"], row["Target"], row["Rule"]) for row in rows}
+    assert said["web", "src/a"] == ("sync+restart", "/app/a", "Dockerfile:5: COPY src /app")
+    assert said["web", "installed"][0::2] == (
+        "rebuild",
+        'Dockerfile:4: RUN ["/bin/busybox", "cp", "/installed", "/made"]',
+    )
+    assert said["ruled", "src/a"] == ("sync", "/srv/a", "services.ruled.develop.watch[0]")
+    assert said["bound", "src/a"][0] == "nothing"
+    text = devenv("watch", "--explain", "src/out/x", "web").stdout
+    assert "web: nothing" in text
+    assert "`.dockerignore` leaves it out" in text
+    text = devenv("watch", "--explain", "src/a", "web").stdout
+    assert "reads its files when it starts" in text
