@@ -61,9 +61,7 @@ def command(
     quiet_pull: options.QuietPull = False,
     frozen: options.Frozen = False,
     quiet_build: options.QuietBuild = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Watch files, as `develop.watch` or the Dockerfile says")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch files, as `develop.watch` says")] = False,
     menu: Annotated[bool, typer.Option("--menu", hidden=True)] = False,
     yes: options.Yes = False,
 ) -> int:

@@ -21,16 +21,9 @@ def command(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only show what goes wrong")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the watching that `up -d --watch` began")] = False,
-    explain: Annotated[
-        list[str] | None,
-        typer.Option("--explain", metavar="PATH", help="Say what a change to a file would do, and why"),
-    ] = None,
-    output: Annotated[str, typer.Option("--format", metavar="FORMAT", help="With --explain: text or json")] = "text",
 ) -> int:
-    """Carry changed files into services, or restart or rebuild them, as `develop.watch` or the Dockerfile says."""
+    """Carry changed files into services, or restart them, as `develop.watch` says."""
     given: options.Globals = ctx.obj
-    if explain:
-        return _explain(given, services, explain, output)
     operate.refuse_dry_run(given, "watch")
     if stop:
         return _stop(given)
@@ -52,15 +45,6 @@ def command(
             filewatch.follow(project, request, show, quiet=quiet)
         except KeyboardInterrupt:
             return report.INTERRUPTED
-    return 0
-
-
-def _explain(given: options.Globals, services: list[str] | None, paths: list[str], output: str) -> int:
-    from devenv.cli import watchexplain
-
-    watchexplain.check(output)
-    project = context.load(given, services)
-    watchexplain.explain(project, project.chosen(services), paths, output=output)
     return 0
 
 

@@ -19,7 +19,7 @@ from devenv.util import fs, identity, paths
 
 # Attributes that say when, whether or how often a service runs, not what its containers are.
 VOLATILE = frozenset(
-    {"attach", "build", "deploy", "depends_on", "develop", "once", "profiles", "proxy", "pull_policy", "scale", "watch"}
+    {"attach", "build", "deploy", "depends_on", "develop", "once", "profiles", "proxy", "pull_policy", "scale"}
 )
 _PARTS_OF_DEPLOY = ("resources", "restart_policy")
 

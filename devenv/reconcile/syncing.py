@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import posixpath
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from devenv import errors
 from devenv.build import ignore
-from devenv.reconcile import autowatch, convert, desired, live
+from devenv.reconcile import convert, desired, live
 from devenv.sync import rules, transfer
 from devenv.util import paths
 
@@ -24,33 +24,19 @@ Warn = Callable[[str, str, str], None]  # service, message, hint
 
 def make_rules(environment: desired.Environment, services: Iterable[str], warn: Warn) -> list[rules.Rule]:
     """Raises ``UsageError`` for what can't be watched; of what need not be, it is said."""
-    found: list[rules.Rule] = []
+    found = []
     for name in services:
         service = environment.services[name]
-        dockerignore = dockerignored(service)
-        if autowatch.wanted(service):
-            found += _derived(name, service, dockerignore, warn)
+        dockerignore = _dockerignore(service)
         for given in (service.get("develop") or {}).get("watch") or ():
             rule = rules.make(name, given, dockerignore=dockerignore, directory=environment.directory)
             _check(rule, service)
-            shown = rule.action.syncs and bound(rule, service)
-            if shown:
-                warn(name, f"`{given['path']}` is not synced: {shown}", "")
+            bound = rule.action.syncs and _bound(rule, service)
+            if bound:
+                warn(name, f"`{given['path']}` is not synced: {bound}", "")
             else:
                 found.append(rule)
     return found
-
-
-def _derived(name: str, service: convert.Service, dockerignore: rules.Scope | None, warn: Warn) -> Iterator[rules.Rule]:
-    """Of a Dockerfile. Nobody asked for a single one of them, so what a bind mount shows already needs no word."""
-    try:
-        derived = autowatch.make(name, service, dockerignore)
-    except errors.DevenvError as exc:
-        warn(name, f"its files are not watched: {exc.message}", exc.hint or "")
-        return
-    for each in derived:
-        if not (each.rule.action.syncs and bound(each.rule, service)):
-            yield each.rule
 
 
 def _check(rule: rules.Rule, service: convert.Service) -> None:
@@ -63,7 +49,7 @@ def _check(rule: rules.Rule, service: convert.Service) -> None:
         raise errors.UsageError(f"{what} syncs, and has no `target`")
 
 
-def dockerignored(service: convert.Service) -> rules.Scope | None:
+def _dockerignore(service: convert.Service) -> rules.Scope | None:
     """Of the build context; beside a Dockerfile that is called otherwise, its own."""
     build = service.get("build") or {}
     context = str(build.get("context") or "")
@@ -86,7 +72,7 @@ class _Dockerignore:
         return self._matcher.matches(folder) and not self._matcher.may_except(folder)
 
 
-def bound(rule: rules.Rule, service: convert.Service) -> str:
+def _bound(rule: rules.Rule, service: convert.Service) -> str:
     """Why a rule has nothing to do: what it would carry over is there already."""
     for volume in service.get("volumes") or ():
         if volume.get("type") != "bind":

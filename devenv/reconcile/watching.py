@@ -66,15 +66,11 @@ class Session:
         self._act = act
         self._told: set[tuple[str, ...]] = set()
         self._rules = syncing.make_rules(environment, services, self._warn)
-        ruled = {rule.service for rule in self._rules}
-        watched = [
-            name for name in services if name in ruled or (environment.services[name].get("develop") or {}).get("watch")
-        ]
+        watched = [name for name in services if (environment.services[name].get("develop") or {}).get("watch")]
         if not watched:
             raise errors.UsageError(
                 "none of the selected services is configured for watch",
-                hint="one that is built is watched by its Dockerfile; another one needs a `develop: watch:` section "
-                "(docs/watch.md)",
+                hint="give one a `develop: watch:` section; docs/watch.md has examples",
             )
         self._plans = {
             name: syncing.Plan([rule for rule in self._rules if rule.service == name], environment.services[name])

@@ -361,7 +361,6 @@ READY = either(
     ),
     doc="devenv: when the service counts as ready",
 )
-WATCHED = Scalar(("boolean",), doc="devenv: whether the files of a built service are watched by its Dockerfile")
 PROXY = either(
     INTEGER,
     Scalar(("boolean",)),
@@ -532,7 +531,7 @@ SERVICE = Object(
         "proxy": PROXY,
         "once": ONCE,
         "x-devenv": Object(
-            {"ready": READY, "proxy": PROXY, "once": ONCE, "watch": WATCHED},
+            {"ready": READY, "proxy": PROXY, "once": ONCE},
             doc="devenv's own attributes, where other tools read the file too",
         ),
     }
