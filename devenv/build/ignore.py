@@ -124,7 +124,7 @@ def of(texts: Iterable[str], *, what: str) -> list[Pattern]:
 
 def load(context: str, dockerfile: str) -> Matcher | None:
     """The ignore file for a Dockerfile (a path, or "") and a context's folder: the Dockerfile's own one first."""
-    for path in ([f"{dockerfile}.dockerignore"] if dockerfile else []) + [f"{context}/.dockerignore"]:
+    for path in _paths(context, dockerfile):
         try:
             with open(path, "rb") as file:
                 return read(file.read(), file=path)
@@ -133,6 +133,16 @@ def load(context: str, dockerfile: str) -> Matcher | None:
         except OSError as exc:
             raise errors.BuildError(f"`{path}` can't be read: {exc.strerror}") from exc
     return None
+
+
+def path(context: str, dockerfile: str) -> str:
+    """Of the file that ``load`` reads, or would if it were there."""
+    every = _paths(context, dockerfile)
+    return next((each for each in every if os.path.lexists(each)), every[-1])
+
+
+def _paths(context: str, dockerfile: str) -> list[str]:
+    return ([f"{dockerfile}.dockerignore"] if dockerfile else []) + [f"{context}/.dockerignore"]
 
 
 def _pattern(text: str, *, exception: bool, file: str, line: int, written: str) -> Pattern:

@@ -109,6 +109,36 @@ def literal(tree: context.Tree, path: str) -> Selection:
         raise errors.BuildError(f"`{path}` in {tree.name} can't be read: {exc.strerror}") from exc
 
 
+class Named(NamedTuple):
+    """What a source is about, whether or not it is there now."""
+
+    path: str  # in the tree, canonical
+    pattern: str  # of what is in the folder ``path``; "" for itself
+
+
+def named(tree: context.Tree, source: str, *, parents: bool = False) -> list[Named]:
+    """The same words as in ``select``. A folder that a pattern matches is there by itself: its content is meant."""
+    top, pivot, pattern = source.partition("/./") if parents else (source, "", "")
+    if parents and not pivot:
+        top, pattern = "/", source
+    if parents:
+        pattern = globs.clean(f"/{pattern}").removeprefix("/")
+        return [Named(_canonical(tree, path), pattern) for path in _matched(tree, top)]
+    before, pattern = globs.split(f"/{source}")
+    found = [Named(_canonical(tree, before.removeprefix("/")), pattern)]
+    if pattern:
+        matched = _matched(tree, source)
+        found += [Named(_canonical(tree, path), "") for path in matched if _is_folder(tree, path)]
+    return found
+
+
+def _canonical(tree: context.Tree, path: str) -> str:
+    try:
+        return tree.find(path, follow=True)[0]
+    except context.Missing:
+        return path
+
+
 def _plain(tree: context.Tree, source: str, exclude: ignore.Matcher | None) -> Iterator[Root]:
     for path in _matched(tree, source):
         name = path.rpartition("/")[2]

@@ -97,14 +97,14 @@ def _offers(
 
 
 def _read(given: request.Request, found: bases.Bases, source: sources.Sources, machine: run.Machine) -> _Image:
-    text, source.dockerfile = _dockerfile(given, source)
-    dockerfile = parser.parse(text, file=source.dockerfile or "Dockerfile")
-    rules.refuse(dockerfile, dockerfile.warnings)
+    text, source.dockerfile = dockerfile(given, source)
+    read = parser.parse(text, file=source.dockerfile or "Dockerfile")
+    rules.refuse(read, read.warnings)
     wanted = [scope.wanted(each) for each in given.platforms] or [scope.own()]
     converted = [
         convert.Converter(
             given,
-            dockerfile,
+            read,
             target=each,
             found=found,
             source=source,
@@ -113,10 +113,10 @@ def _read(given: request.Request, found: bases.Bases, source: sources.Sources, m
         ).convert()
         for each in wanted
     ]
-    return _Image(given, dockerfile, found, converted)
+    return _Image(given, read, found, converted)
 
 
-def _dockerfile(given: request.Request, source: sources.Sources) -> tuple[str | bytes, str]:
+def dockerfile(given: request.Request, source: sources.Sources) -> tuple[str | bytes, str]:
     """Its text, and its path; "" for one that is no file."""
     if given.inline is not None:
         return given.inline, ""

@@ -1,4 +1,4 @@
-"""``devenv watch``: carry changed files into services, restart or rebuild them, as `develop.watch` says."""
+"""``devenv watch``: carry changed files into services, restart or rebuild them, as rules or Dockerfiles say."""
 
 from __future__ import annotations
 
@@ -20,10 +20,22 @@ def command(
         bool, typer.Option("--prune/--no-prune", help="Remove the images that a rebuild leaves without a name")
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only show what goes wrong")] = False,
+    explain: Annotated[
+        list[str] | None,
+        typer.Option("--explain", metavar="PATH", help="Say what a change to a file would do, and why, and do nothing"),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Of --explain: text or json")] = "text",
     stop: Annotated[bool, typer.Option("--stop", help="End the watching that `up -d --watch` began")] = False,
 ) -> int:
-    """Carry changed files into services, or restart them, as `develop.watch` says."""
+    """Carry changed files into services, restart or rebuild them, as `develop.watch` or their Dockerfile says."""
+    options.one_of("--format", format, ("text", "json"))
     given: options.Globals = ctx.obj
+    if explain:
+        project = context.load(given, services, warn=False)
+        from devenv.cli import explain as explaining
+
+        explaining.show(project, project.chosen(services), explain, as_json=format == "json")
+        return 0
     operate.refuse_dry_run(given, "watch")
     if stop:
         return _stop(given)

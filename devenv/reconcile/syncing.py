@@ -7,36 +7,64 @@ let go before the container is made again or removed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import posixpath
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.build import ignore
-from devenv.reconcile import convert, desired, live
+from devenv.build import flow, ignore
+from devenv.reconcile import convert, derived, desired, live
 from devenv.sync import rules, transfer
 from devenv.util import paths
 
 Run = Callable[..., Awaitable[Any]]
-Warn = Callable[[str, str, str], None]  # service, message, hint
 
 
-def make_rules(environment: desired.Environment, services: Iterable[str], warn: Warn) -> list[rules.Rule]:
-    """Raises ``UsageError`` for what can't be watched; of what need not be, it is said."""
-    found = []
+class Caution(NamedTuple):
+    service: str
+    text: str
+    hint: str = ""
+
+
+class Found(NamedTuple):
+    rules: tuple[rules.Rule, ...]
+    derived: frozenset[str]  # the services whose rules are their Dockerfile's
+    warnings: tuple[Caution, ...]
+
+    @property
+    def fingerprint(self) -> list[tuple[str, ...]]:
+        return derived.fingerprint([rule for rule in self.rules if rule.service in self.derived])
+
+
+def make_rules(environment: desired.Environment, services: Iterable[str], machine: derived.Machine) -> Found:
+    """Raises ``UsageError`` for what can't be watched; of what need not be, it is said. Reads Dockerfiles."""
+    found: list[rules.Rule] = []
+    by_dockerfile: set[str] = set()
+    warnings: list[Caution] = []
     for name in services:
         service = environment.services[name]
+        if derived.is_wanted(service):
+            try:
+                made = derived.make(environment, name, machine)
+            except errors.DevenvError as exc:
+                warnings.append(Caution(name, f"its Dockerfile can't be followed: {exc.message}", exc.hint or ""))
+                continue
+            found += [rule for rule in made if not (rule.action.syncs and _bound(rule, service))]
+            by_dockerfile |= {name} if made else set()
+            continue
         dockerignore = _dockerignore(service)
-        for given in (service.get("develop") or {}).get("watch") or ():
+        for number, given in enumerate((service.get("develop") or {}).get("watch") or ()):
             rule = rules.make(name, given, dockerignore=dockerignore, directory=environment.directory)
+            rule = dataclasses.replace(rule, place=f"services.{name}.develop.watch[{number}]", why="its rule says so")
             _check(rule, service)
             bound = rule.action.syncs and _bound(rule, service)
             if bound:
-                warn(name, f"`{given['path']}` is not synced: {bound}", "")
+                warnings.append(Caution(name, f"`{given['path']}` is not synced: {bound}"))
             else:
                 found.append(rule)
-    return found
+    return Found(tuple(found), frozenset(by_dockerfile), tuple(warnings))
 
 
 def _check(rule: rules.Rule, service: convert.Service) -> None:
@@ -58,18 +86,7 @@ def _dockerignore(service: convert.Service) -> rules.Scope | None:
     context = os.path.realpath(context)
     named = os.path.join(context, str(build.get("dockerfile") or "Dockerfile"))
     matcher = ignore.load(context, named)
-    return None if matcher is None else rules.Scope(context, _Dockerignore(matcher))
-
-
-class _Dockerignore:
-    def __init__(self, matcher: ignore.Matcher) -> None:
-        self._matcher = matcher
-
-    def match(self, path: str) -> bool:
-        return self._matcher.matches(path)
-
-    def prune(self, folder: str) -> bool:
-        return self._matcher.matches(folder) and not self._matcher.may_except(folder)
+    return None if matcher is None else rules.Scope(context, flow.Left(matcher))
 
 
 def _bound(rule: rules.Rule, service: convert.Service) -> str:
@@ -85,6 +102,15 @@ def _bound(rule: rules.Rule, service: convert.Service) -> str:
     return ""
 
 
+def shown_at(service: convert.Service, path: str) -> str | None:
+    """Where a bind mount shows a file of this machine."""
+    for volume in service.get("volumes") or ():
+        inner = rules.below(os.path.realpath(str(volume["source"])), path) if volume.get("type") == "bind" else None
+        if inner is not None:
+            return posixpath.normpath(posixpath.join(str(volume["target"]), inner))
+    return None
+
+
 class Plan:
     """Where the files of one service's rules go."""
 
@@ -97,13 +123,15 @@ class Plan:
 
     def item(self, rule: rules.Rule, source: str, relative: str) -> transfer.Item | None:
         """None for what is not to be written: the target itself, and what a bind mount lies over."""
-        target, path, inside = self._place(rule, relative)
+        if rule.flat and os.path.isdir(source):
+            return None
+        target, path, inside = self._place(rule, posixpath.basename(relative) if rule.flat else relative)
         if not path:
             return None
         place = posixpath.join(target, path)
         if any(rules.below(folder, place) is not None for folder in self._foreign):
             return None
-        return transfer.Item(source, target, path, inside)
+        return transfer.Item(source, target, path, inside, rule.mode)
 
     def _place(self, rule: rules.Rule, relative: str) -> tuple[str, str, str]:
         # A rule's own path that is no folder now was a file, or a folder that is gone: that one's files are named too.

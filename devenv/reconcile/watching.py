@@ -55,6 +55,7 @@ class Session:
         loop: loop_module.Loop,
         environment: desired.Environment,
         services: Sequence[str],
+        found: syncing.Found,
         *,
         say: Callable[[notes.Note], None],
         act: Act,
@@ -65,12 +66,18 @@ class Session:
         self._say = say
         self._act = act
         self._told: set[tuple[str, ...]] = set()
-        self._rules = syncing.make_rules(environment, services, self._warn)
-        watched = [name for name in services if (environment.services[name].get("develop") or {}).get("watch")]
+        self._rules, self.found = found.rules, found
+        for each in found.warnings:
+            self._warn(*each)
+        watched = [
+            name
+            for name in services
+            if name in found.derived or (environment.services[name].get("develop") or {}).get("watch")
+        ]
         if not watched:
             raise errors.UsageError(
                 "none of the selected services is configured for watch",
-                hint="give one a `develop: watch:` section; docs/watch.md has examples",
+                hint="give one `develop: watch:` rules, or a `build:` that copies files; docs/watch.md has examples",
             )
         self._plans = {
             name: syncing.Plan([rule for rule in self._rules if rule.service == name], environment.services[name])
@@ -345,7 +352,11 @@ def _summary(service: str, batch: _Batch, synced: bool, directory: str) -> str:
         actions.append("restart")
     if rules.Action.SYNC_EXEC in kinds:
         actions.append("exec")
-    return f"{service}: {_count(len(names))} changed: {_some(names)} → {', '.join(actions)}"
+    steps = list(
+        dict.fromkeys(f"{rule.step} ({rule.place})" for rule in batch.then if rule.step and not rule.action.syncs)
+    )
+    begun = f" from {steps[0]}" if steps and rules.Action.REBUILD in kinds else ""
+    return f"{service}: {_count(len(names))} changed: {_some(names)} → {', '.join(actions)}{begun}"
 
 
 def _count(number: int) -> str:

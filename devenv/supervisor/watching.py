@@ -19,6 +19,7 @@ from devenv.reconcile import desired, hooks, notes
 from devenv.reconcile import loop as loop_module
 
 if TYPE_CHECKING:
+    from devenv.reconcile import syncing
     from devenv.reconcile import watching as session_module
     from devenv.sync import rules
 
@@ -112,7 +113,8 @@ class Watching:
         # 20 ms to import, for which nobody waits who watches nothing.
         from devenv.reconcile import watching as session_module
 
-        made = session_module.Session(self._loop, environment, services, say=self._say, act=self._act)
+        found = await self._rules(environment, services)
+        made = session_module.Session(self._loop, environment, services, found, say=self._say, act=self._act)
         await self._end()
         self._loop.session = made
         try:
@@ -120,6 +122,23 @@ class Watching:
         except BaseException:
             self._loop.session = None
             raise
+
+    async def _rules(self, environment: desired.Environment, services: Sequence[str]) -> syncing.Found:
+        from devenv.reconcile import derived, syncing
+
+        machine = derived.Machine(self._loop.where, self._loop.containers.images, self._environ or os.environ)
+        found: syncing.Found = await self._loop.run(syncing.make_rules, environment, services, machine)
+        return found
+
+    async def _follow_dockerfiles(self) -> None:
+        """One that was edited may copy other files, or to other places."""
+        async with self._changing:
+            session = self._loop.session
+            if session is None:
+                return
+            found = await self._rules(session.environment, session.services)
+            if found.fingerprint != session.found.fingerprint:
+                await self._replace(session.environment, session.services)
 
     async def _end(self) -> None:
         session, self._loop.session = self._loop.session, None
@@ -167,6 +186,10 @@ class Watching:
                 images = self._loop.containers.images
                 await self._loop.run(superseded.remove, self._loop.where, images, before)
             self._say(notes.Note(text=f"{service}: rebuilt", service=service))
+            session = self._loop.session
+            if session is not None and service in session.found.derived:
+                # Not from here: a session that ends takes what it does with it.
+                self._loop.keep(self._follow_dockerfiles())
 
     async def _rebuild(self, service: str) -> None:
         """As `up --build` does for that service, by that very command: builds need a process of their own."""
@@ -224,9 +247,9 @@ def _covers(session: session_module.Session, environment: desired.Environment, s
 
 
 def _rules_of(environment: desired.Environment) -> dict[str, Any]:
-    kept = ("develop", "volumes", "build")
+    kept = ("develop", "volumes", "build", "command", "entrypoint")
     return {
         name: [service.get(key) for key in kept]
         for name, service in environment.services.items()
-        if service.get("develop")
+        if service.get("develop") or service.get("build")
     }

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
 from devenv.sync import ignore
+
+Mode = Callable[[int], int]  # from a file's st_mode to the permissions it gets
 
 
 class Action(StrEnum):
@@ -37,6 +39,11 @@ class Rule:
     include: ignore.Patterns | None = None
     initial_sync: bool = False
     exec: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    flat: bool = False  # files only, and each goes into the target by its own name
+    mode: Mode | None = None
+    step: str = ""  # what a rebuild begins with
+    place: str = ""  # where it is written, for people
+    why: str = ""
 
     def covers(self, path: str) -> str | None:
         """``path`` relative to the rule's own, "" for that itself; None for what the rule is not about."""

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import devenv
@@ -37,6 +37,7 @@ class Item(NamedTuple):
     target: str
     path: str
     inside: str = ""  # see ``wire``
+    mode: Callable[[int], int] | None = None  # from its st_mode to the permissions it gets
 
 
 class Failure(NamedTuple):
@@ -176,9 +177,13 @@ def _describe(item: Item) -> tuple[wire.Entry, int] | None:
         os.close(descriptor)
         return None
     fresh = abs(time.time() - status.st_mtime) < FRESH_SECONDS
-    mode, size = status.st_mode & 0o777, status.st_size
+    mode, size = (item.mode or _own_mode)(status.st_mode) & 0o777, status.st_size
     kept = fresh and _is_kept(descriptor, status)
     return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside, kept], descriptor
+
+
+def _own_mode(mode: int) -> int:
+    return mode
 
 
 def _is_kept(descriptor: int, status: os.stat_result) -> bool:
