@@ -386,3 +386,63 @@ def test_a_rebuild_makes_the_image_and_the_container_anew(devenv: runner.Devenv,
         project.write({"installed": "3"})
         eventually(lambda: [line for line in lines() if line.startswith("watch: error: web:")], 30.0)
     assert devenv.ps()["loop-web-1"]["State"] == "running"
+
+
+DERIVED = """\
+FROM scratch
+COPY busybox /bin/
+COPY installed /
+RUN ["/bin/busybox", "cp", "/installed", "/made"]
+COPY --chmod=750 src /app
+CMD ["/bin/busybox", "sleep", "1000"]
+"""
+
+
+def test_rules_by_the_dockerfile(anyone: runner.Devenv, project: projects.Project) -> None:
+    devenv, busybox = anyone, shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("needs busybox")
+    project.write("name: loop\nservices: {web: {build: ., stop_signal: SIGKILL}}\n")
+    project.write({"Dockerfile": DERIVED, "installed": "1", "src/a": "1", "notes": "1"})
+    shutil.copy(busybox, project / "busybox")
+    devenv("up", "-d", "--watch")
+
+    def inside(*command: str) -> str:
+        return devenv("exec", "-T", "web", "/bin/busybox", *command, code=None).stdout.strip()
+
+    with looking_on(devenv) as lines:
+        project.write({"src/a": "2", "src/new/b": "1"})
+        eventually(lambda: (inside("cat", "/app/a"), inside("cat", "/app/new/b")) == ("2", "1"), 10.0)
+        assert inside("stat", "-c", "%a", "/app/a") == "750"
+        project.write({"installed": "2"})
+        eventually(lambda: inside("cat", "/made") == "2", 30.0)
+        text = "watch: web: 1 file changed: installed → rebuild from `COPY installed /` (Dockerfile:3)"
+        eventually(lambda: text in lines(), 10.0)
+        # An edited Dockerfile has other rules.
+        eventually(lambda: "watch: web: rebuilt" in lines(), 10.0)
+        project.write({"Dockerfile": DERIVED.replace("src /app", "src /elsewhere")})
+        eventually(lambda: inside("cat", "/elsewhere/a") == "2", 30.0)
+    project.write({"src/a": "3"})
+    eventually(lambda: inside("cat", "/elsewhere/a") == "3", 10.0)
+
+
+def test_why_a_file_is_synced_or_not(devenv: runner.Devenv, project: projects.Project) -> None:
+    project.write("name: loop\nservices: {web: {build: .}, db: {image: 'host:'}}\n")
+    project.write({"Dockerfile": DERIVED, "busybox": "", "installed": "1", "src/a": "1", "notes": "1"})
+    printed = devenv("watch", "web", "--explain", "src/a", "--explain", "installed", "--explain", "notes").stdout
+    assert printed.splitlines() == [
+        "src/a",
+        "  web: sync to /app/a by `COPY --chmod=750 src /app` (Dockerfile:5): no command of the build reads it, "
+        "and `busybox` reads its files when it needs them",
+        "installed",
+        "  web: rebuild from `COPY installed /` (Dockerfile:3): "
+        '`RUN ["/bin/busybox", "cp", "/installed", "/made"]` (Dockerfile:4) can read it',
+        "notes",
+        "  web: nothing: no step of its Dockerfile copies it",
+    ]
+    found = devenv.json("watch", "--explain", "notes", "--format", "json")
+    assert {each["service"]: each["why"] for each in found} == {
+        "db": "it has neither `build:` nor `develop.watch`",
+        "web": "no step of its Dockerfile copies it",
+    }
+    assert devenv.ps() == {}
