@@ -33,20 +33,7 @@ class Scope(NamedTuple):
     filter: Filter
 
 
-class Left:
-    """By patterns of what is left out: an ignore file, ``--exclude``."""
-
-    def __init__(self, matcher: ignore.Matcher) -> None:
-        self._matcher = matcher
-
-    def match(self, path: str) -> bool:
-        return self._matcher.matches(path)
-
-    def prune(self, folder: str) -> bool:
-        return self._matcher.matches(folder) and not self._matcher.may_except(folder)
-
-
-class _LeftByName(Left):
+class _LeftByName(ignore.Left):
     """What a source that is a pattern names goes by its own name alone."""
 
     def match(self, path: str) -> bool:
@@ -170,7 +157,7 @@ def _taken(vertex: graph.Vertex, made: copying.Transfer) -> list[Piece]:
         piece.target = target
         piece.chmod = (made.chmod,) if made.chmod else ()
         if excludes is not None and (piece.is_folder or piece.flat):
-            left = _LeftByName(excludes) if piece.flat else Left(excludes)
+            left = _LeftByName(excludes) if piece.flat else ignore.Left(excludes)
             piece.scopes = (*piece.scopes, Scope(piece.top, left))
         if piece.flat and not placing.says_folder(target):
             piece.read_by(vertex, "decides by what its pattern matches where it goes")
@@ -184,7 +171,7 @@ def _named(vertex: graph.Vertex, origin: copying.Origin, source: str, *, parents
     if tree is None or not os.path.isdir(tree.name):
         return
     root = os.path.realpath(tree.name)
-    scopes = (Scope(root, Left(tree.matcher)),) if tree.matcher is not None else ()
+    scopes = (Scope(root, ignore.Left(tree.matcher)),) if tree.matcher is not None else ()
     for each in selection.named(tree, source, parents=parents):
         top = _joined(root, each.path) if each.path else root
         if not each.pattern:

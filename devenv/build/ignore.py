@@ -82,6 +82,19 @@ class Matcher:
         return found
 
 
+class Left:
+    """What is left out, and which folders whole, as whoever watches files asks."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+
+    def match(self, path: str) -> bool:
+        return self._matcher.matches(path)
+
+    def prune(self, folder: str) -> bool:
+        return self._matcher.matches(folder) and not self._matcher.may_except(folder)
+
+
 class Inclusion(Matcher):
     """Patterns of what is wanted: ``--parents``."""
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from devenv import errors
-from devenv.build import flow, ignore
+from devenv.build import ignore
 from devenv.reconcile import convert, derived, desired, live
 from devenv.sync import rules, transfer
 from devenv.util import paths
@@ -86,7 +86,7 @@ def _dockerignore(service: convert.Service) -> rules.Scope | None:
     context = os.path.realpath(context)
     named = os.path.join(context, str(build.get("dockerfile") or "Dockerfile"))
     matcher = ignore.load(context, named)
-    return None if matcher is None else rules.Scope(context, flow.Left(matcher))
+    return None if matcher is None else rules.Scope(context, ignore.Left(matcher))
 
 
 def _bound(rule: rules.Rule, service: convert.Service) -> str:

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 
@@ -163,6 +164,10 @@ def test_what_a_full_disk_has_no_room_for_leaves_the_file_as_it_was(
             file.write("c" * 100_000)
         eventually(lambda: [line for line in lines() if "a.txt" in line and "No space" in line], 10.0)
     assert devenv.inside("web", "tr -d a </app/a.txt | wc -c; wc -c </app/a.txt").split() == ["0", "50000"]
+    # Room again: the next save of it is there, though nothing else has begun anew.
+    (project / "src/b.txt").unlink()
+    project.write({"src/a.txt": "d" * 60_000})
+    level(devenv, project)
 
 
 def git(project: projects.Project, *arguments: str) -> None:
@@ -247,6 +252,26 @@ def test_a_restarted_and_a_recreated_container_are_level_before_they_start(
     devenv("up", "-d", "--force-recreate")
     # The same as the one before it had been given: no more, and no less.
     eventually(lambda: devenv("logs", "--no-log-prefix", "web").stdout == "three\na\n", 10.0)
+
+
+def test_a_container_that_is_restarted_in_the_middle_of_a_storm(
+    devenv: runner.Devenv, project: projects.Project
+) -> None:
+    project.write(WEB)
+    project.write({"src/began": "x"})
+    devenv("up", "-d", "--watch")
+    written = {f"src/d{number % 30}/f{number}": str(number) for number in range(1500)}
+
+    def storm() -> None:
+        for turn in range(3):
+            project.write({name: f"{text} {turn}" for name, text in written.items()})
+
+    writer = threading.Thread(target=storm)
+    writer.start()
+    for _ in range(3):
+        devenv("restart", "-t", "0")
+    writer.join()
+    level(devenv, project)
 
 
 def test_no_link_in_the_container_leads_a_sync_out_of_its_target(
