@@ -3,6 +3,7 @@
     save       one file of so many is written; until a process in the container has read the new content
     new        10,000 new files, until the last is there; beside `cp -r` of the same files into the same container's
                root, which is the floor
+    idle       what the supervisor, the monitor and the hand use of a core while nothing happens
     start      from `devenv up -d --watch` without files to `… with files`, and what the supervisor takes then
 
 The reader is a process in the container that waits by inotify, so what is measured is what a reloader would see.
@@ -76,17 +77,30 @@ class Bench:
                 folder.mkdir(parents=True)
             (folder / f"f{number}.py").write_text(f"# {number}\n" * 20)
 
-    def supervisor_memory(self) -> int:
-        """PSS in KiB of what watches and what carries over."""
-        total = 0
+    def processes(self) -> list[pathlib.Path]:
+        """The supervisor, the monitor and what carries over."""
+        found = []
         for path in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (path / "cmdline").read_bytes()
-                ours = b"devenv.supervisor" in words or b"devenv.sync" in words
+                ours = any(name in words for name in (b"devenv.supervisor", b"devenv.runtime", b"devenv.sync"))
                 if ours and str(self.folder).encode() in words + (path / "environ").read_bytes():
-                    text = (path / "smaps_rollup").read_text()
-                    total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+                    found.append(path)
+        return found
+
+    def memory(self) -> int:
+        """PSS in KiB."""
+        total = 0
+        for path in self.processes():
+            text = (path / "smaps_rollup").read_text()
+            total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
         return total
+
+    def ticks(self) -> int:
+        """Of the processor, so far."""
+        return sum(
+            sum(map(int, (path / "stat").read_text().rpartition(")")[2].split()[11:13])) for path in self.processes()
+        )
 
 
 @contextlib.contextmanager
@@ -121,13 +135,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--idle", type=float, default=60.0, metavar="SECONDS")
     given = parser.parse_args()
     with bench() as made:
         made.fill(given.files, "many")
         began = time.monotonic()
         made("up", "-d", "--watch")
         print(f"up -d --watch, {given.files} files, all carried over: {time.monotonic() - began:.2f} s")
-        print(f"supervisor and hand: {made.supervisor_memory() / 1024:.1f} MiB (PSS)")
+        print(f"{len(made.processes())} processes of devenv's: {made.memory() / 1024:.1f} MiB (PSS)")
+        time.sleep(3.0)
+        before = made.ticks()
+        time.sleep(given.idle)
+        used = (made.ticks() - before) / os.sysconf("SC_CLK_TCK") / given.idle
+        print(f"idle for {given.idle:.0f} s: {100 * used:.2f} % of a core")
         times = sorted(save(made, given.rounds))
         print(f"a save: p50 {statistics.median(times):.1f} ms, p99 {times[int(len(times) * 0.99) - 1]:.1f} ms")
         root = container_root(made)
