@@ -64,7 +64,7 @@ def _nothing(environment: desired.Environment, name: str, path: str, found: sync
     if caution:
         return caution
     if name in found.derived:
-        return "no step of its Dockerfile copies it"
+        return "no step of its Dockerfile copies it to where it could be seen"
     if (service.get("develop") or {}).get("watch"):
         return "no rule of `develop.watch` is about it"
     if derived.is_wanted(service):

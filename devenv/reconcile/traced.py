@@ -8,6 +8,7 @@ the Dockerfile, its ignore file, a secret's file      rebuild
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 
 from devenv import errors
@@ -42,8 +43,9 @@ def make(environment: desired.Environment, name: str, machine: derived.Machine) 
     verdict = reloading.judge(*_started(service, found.config))
     lying = [piece for piece in found.pieces if piece.lies and piece.reader is None]
     read = rules.Scope("/", _Read(tuple(about)))
+    mounted = _mounted(service)
     return about + [
-        maker.synced(piece, verdict, (read, rules.Scope("/", _Covered(piece, lying[number + 1 :]))))
+        maker.synced(piece, verdict, (read, rules.Scope("/", _Covered(piece, lying[number + 1 :], mounted))))
         for number, piece in enumerate(lying)
     ]
 
@@ -150,19 +152,31 @@ class _Read:
         return False
 
 
-class _Covered:
-    """A later step puts something else there."""
+def _mounted(service: convert.Service) -> list[str]:
+    """Where volumes hide what the image has: a rebuild would change nothing there either."""
+    volumes = [each for each in service.get("volumes") or () if each.get("type") != "bind"]
+    targets = [str(each["target"]) for each in volumes]
+    tmpfs = service.get("tmpfs") or ()
+    targets += [str(each).partition(":")[0] for each in ([tmpfs] if isinstance(tmpfs, str) else tmpfs)]
+    return [posixpath.normpath(each) for each in targets]
 
-    def __init__(self, piece: flow.Piece, later: Sequence[flow.Piece]) -> None:
+
+class _Covered:
+    """A later step puts something else there, or a volume lies over it."""
+
+    def __init__(self, piece: flow.Piece, later: Sequence[flow.Piece], mounted: Sequence[str]) -> None:
         self._piece = piece
         self._later = later
+        self._mounted = mounted
 
     def match(self, path: str) -> bool:
         own = f"/{path}"
         inner = rules.below(self._piece.top, own)
-        if not self._later or inner is None:
+        if inner is None or not (self._later or self._mounted):
             return False
         place = _landed(self._piece, inner)
+        if any(rules.below(target, place) is not None for target in self._mounted):
+            return True
         return any(_is_at(each, place) for each in self._later)
 
     def prune(self, folder: str) -> bool:

@@ -463,11 +463,11 @@ def test_why_a_file_is_synced_or_not(devenv: runner.Devenv, project: projects.Pr
         "  web: rebuild from `COPY installed /` (Dockerfile:3): "
         '`RUN ["/bin/busybox", "cp", "/installed", "/made"]` (Dockerfile:4) can read it',
         "notes",
-        "  web: nothing: no step of its Dockerfile copies it",
+        "  web: nothing: no step of its Dockerfile copies it to where it could be seen",
     ]
     found = devenv.json("watch", "--explain", "notes", "--format", "json")
     assert {each["service"]: each["why"] for each in found} == {
         "db": "it has neither `build:` nor `develop.watch`",
-        "web": "no step of its Dockerfile copies it",
+        "web": "no step of its Dockerfile copies it to where it could be seen",
     }
     assert devenv.ps() == {}

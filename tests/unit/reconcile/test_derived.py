@@ -222,6 +222,16 @@ def test_what_a_bind_mount_shows_needs_no_sync(context: Context) -> None:
     ]
 
 
+def test_what_a_volume_lies_over_is_left_alone(context: Context) -> None:
+    context.dockerfile("FROM scratch\nCOPY . /app\n")
+    volume = {"type": "volume", "source": "data", "target": "/app/static"}
+    assert context.ask("static/x.css", "src/a.js", "README.md", volumes=[volume], tmpfs=["/app/src:size=1m"]) == [
+        "nothing",
+        "nothing",
+        "sync /app/README.md 2",
+    ]
+
+
 def test_rules_of_ones_own_take_their_place(context: Context) -> None:
     context.dockerfile("FROM scratch\nCOPY . /app\n")
     rule = {"path": str(context.folder / "src"), "action": "restart"}
