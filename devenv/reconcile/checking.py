@@ -115,6 +115,9 @@ def _limits(service: convert.Service) -> Iterator[str]:
             yield f"`{name}` is no limit: `ulimits` knows {', '.join(_LIMITS)}"
         elif hard != -1 and (soft > hard or soft == -1):
             yield f"`ulimits: {name}`: the soft limit {soft} is above the hard one, {hard}"
+    parts = str(service.get("cgroup_parent") or "").strip("/").split("/")
+    if parts != [""] and {"", ".", ".."} & set(parts):
+        yield f"`cgroup_parent: {service['cgroup_parent']}` is no cgroup below the root"
     if float(service.get("cpus") or 0) < 0:
         yield f"`cpus: {service['cpus']}` is negative"
     options = (service.get("logging") or {}).get("options") or {}

@@ -29,20 +29,19 @@ DEFAULT_SHM = 64 * 1024 * 1024
 # What a fork bomb may take of the machine. Docker sets no limit, podman 2048; `pids_limit: -1` asks for none.
 DEFAULT_PIDS = 4096
 
-# Understood, checked and kept, but without effect on a running container so far.
+# Understood, checked and kept, but without effect on a running container: why, and what does instead.
 NOT_EFFECTIVE = {
-    "cgroup_parent": "cgroups are kept below devenv's own",
-    "cpu_count": "it is for Windows",
-    "cpu_percent": "it is for Windows",
-    "cpu_rt_period": "real-time scheduling",
-    "cpu_rt_runtime": "real-time scheduling",
-    "credential_spec": "it is for Windows",
-    "external_links": "links to containers outside the project",
+    "cpu_count": "it is for Windows; `cpus` limits processors",
+    "cpu_percent": "it is for Windows; `cpus` limits processors",
+    "cpu_rt_period": "few kernels have real-time groups, and cgroup v2 has none",
+    "cpu_rt_runtime": "few kernels have real-time groups, and cgroup v2 has none",
+    "credential_spec": "it is for Windows; `secrets` carry credentials",
+    "external_links": "share an external network with that container, and give it an alias there",
     "isolation": "it is for Windows",
-    "models": "AI models",
-    "provider": "provider services",
-    "storage_opt": "storage options",
-    "use_api_socket": "there is no API socket",
+    "models": "Docker runs them; a service whose image serves the model does the same, its address in `environment`",
+    "provider": "it is a plugin of Docker's; a service or `post_start` can run the same program",
+    "storage_opt": "overlayfs has no size; a `tmpfs` for what is written has one, or a quota of the disk",
+    "use_api_socket": "there is no daemon; bind the socket of one that the service is to speak to",
 }
 
 
@@ -193,6 +192,15 @@ def rlimits(service: Service) -> dict[str, tuple[int, int]]:
     return found
 
 
+def cgroup_parent(service: Service) -> str:
+    """Without a slash around it. Of a systemd slice, `a-b.slice`, with those that it lies in by its name."""
+    given = str(service.get("cgroup_parent") or "").strip("/")
+    if "/" in given or not given.endswith(".slice"):
+        return given
+    words = given.removesuffix(".slice").split("-")
+    return "/".join(f"{'-'.join(words[:count])}.slice" for count in range(1, len(words) + 1))
+
+
 UNCONFINED = "unconfined"
 
 
@@ -317,7 +325,7 @@ def _is_foreign(reference: str) -> bool:
 def warnings(name: str, service: Service) -> list[str]:
     """One line for each attribute that is understood but changes nothing yet."""
     found = [
-        f"service `{name}`: `{attribute}` is understood but not effective yet ({what})"
+        f"service `{name}`: `{attribute}` has no effect ({what})"
         for attribute, what in NOT_EFFECTIVE.items()
         if service.get(attribute)
     ]
@@ -326,6 +334,8 @@ def warnings(name: str, service: Service) -> list[str]:
         found.append(f"service `{name}`: `generic_resources` are for a swarm, and have no effect")
     if service.get("network_mode") == "host" and service.get("ports"):
         found.append(f"service `{name}`: its `ports` are not published: with `network_mode: host` they are the host's")
+    if service.get("runtime") and cgroup_parent(service):
+        found.append(f"service `{name}`: `cgroup_parent` has no effect with `runtime: {service['runtime']}`")
     if service.get("runtime") and service.get("init"):
         found.append(f"service `{name}`: `init` has no effect with `runtime: {service['runtime']}`")
     if service.get("platform") and _is_foreign(str(service["platform"])):

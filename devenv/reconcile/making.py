@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.image import store as image_store
+from devenv.linux import namespace
 from devenv.network import ports
 from devenv.reconcile import (
     cdidevices,
@@ -175,7 +176,7 @@ def _options(
         devices=tuple(convert.device_list(service)),
         device_rules=convert.device_rules(service),
         init=bool(service.get("init")),
-        cgroup_path=f"devenv/{made.project_id}/{made.id}",
+        cgroup_path=_cgroup_path(service, made),
         shm_size=convert.size(service.get("shm_size")) or convert.DEFAULT_SHM,
         annotations={name: str(value) for name, value in (service.get("annotations") or {}).items()},
     )
@@ -207,6 +208,15 @@ def limits(service: convert.Service) -> resources.Resources:
     return resources.without(wanted, (name for name, reason in cgroup.limits_available().items() if reason))
 
 
+def _cgroup_path(service: convert.Service, made: record.Record) -> str:
+    """Beneath `cgroup_parent`: from the root, or, for an ordinary user, from the cgroup that was delegated."""
+    parent = convert.cgroup_parent(service)
+    if not parent or service.get("runtime"):
+        return f"devenv/{made.project_id}/{made.id}"
+    start = "/" if namespace.in_initial_user_namespace() else ""
+    return f"{start}{parent}/{made.id}"
+
+
 def _device_number(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
@@ -231,7 +241,10 @@ def unset_limits(service: convert.Service) -> list[str]:
     """Limits that this machine can't set, and why: the container runs without them."""
     available = cgroup.limits_available()
     wanted = resources.needed(convert.resources(service))
-    return [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
+    unset = [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
+    if convert.cgroup_parent(service) and cgroup.place().version == 0:
+        unset.append(f"its `cgroup_parent` has no effect: {cgroup.place().reason}")
+    return unset
 
 
 def _namespace(mode: Any, kind: str) -> str:

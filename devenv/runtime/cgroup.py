@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from devenv import errors
 from devenv.linux import bpf, namespace
-from devenv.runtime import devicerules, resources
+from devenv.runtime import cgroupmarks, devicerules, resources
 from devenv.runtime import limits as limits_table
 from devenv.util import fs
 
@@ -205,12 +205,19 @@ class Group(NamedTuple):
 
 
 def create(
-    path: str, limits: dict[str, Any], *, rules: list[devicerules.Rule], required: bool = True, alone: bool = False
+    path: str,
+    limits: dict[str, Any],
+    *,
+    rules: list[devicerules.Rule],
+    required: bool = True,
+    alone: bool = False,
+    parents: bool = False,
 ) -> Group:
     """Make the container's cgroups and set its limits: ``limits`` is the specification's ``linux.resources``.
 
     Raises ``ContainerError`` for a limit that can't be set; then nothing of it is left. ``required``: having no cgroup
     at all is an error if there are limits. ``alone``: so are processes of others in it, and its being frozen.
+    ``parents``: those above it that have to be made are ``destroy``'s to remove, with the last that is in them.
     """
     here = place()
     if here.version == 0:
@@ -228,6 +235,8 @@ def create(
             _again(lambda: _make_v2(here, path, made))
         for folder in dict.fromkeys(chosen.values()):
             _again(functools.partial(_make, folder, made))
+        if parents:
+            cgroupmarks.put(set(made) - set(chosen.values()))
         if alone and pids(path):
             raise errors.ContainerError("container's cgroup is not empty")
         if alone and paused(path):
@@ -678,7 +687,7 @@ def oom_kills(path: str) -> int:
 
 
 def destroy(path: str) -> None:
-    """Kill what is left in the cgroups and remove them; of devenv's own also the project's, if it is empty.
+    """Kill what is left in the cgroups and remove them; also those above that devenv has made, if they are empty.
 
     Raises ``OSError`` for one that stays.
     """
@@ -696,9 +705,9 @@ def destroy(path: str) -> None:
                 _remove(each)
             except OSError as exc:
                 stays = exc
-        if path.startswith("/"):
-            continue
-        while (folder := os.path.dirname(folder)) != here.hierarchies[name]:
+        rooted = path.startswith("/")
+        base = (here.roots if rooted else here.hierarchies)[name]
+        while (folder := os.path.dirname(folder)) != base and (not rooted or cgroupmarks.there(folder)):
             try:
                 os.rmdir(folder)
             except OSError:

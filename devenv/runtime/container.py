@@ -41,7 +41,7 @@ def create(
     path = linux.get("cgroupsPath") or f"devenv/{container_id}"
     with translated():
         space = spaces.get(config, bundle_dir)
-        group = cgroup.create(path, linux.get("resources") or {}, rules=device_rules(config))
+        group = cgroup.create(path, linux.get("resources") or {}, rules=device_rules(config), parents=True)
         try:
             return fork(
                 init.Plan(bundle_dir, config, stdio, container_id=container_id, cgroups=group.folders, space=space),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -137,6 +138,43 @@ def test_up_changes_limits_of_what_runs(devenv: runner.Devenv, project: projects
     assert "--force-recreate" in failed.stderr
     assert devenv.ps()["p-app-1"]["State"] == "running"
     devenv("down")
+
+
+def test_a_cgroup_of_ones_own_choice(devenv: runner.Devenv, project: projects.Project) -> None:
+    """What was there stays; what had to be made above the containers goes with the last of them."""
+    if cgroup.place().version == 0:
+        pytest.skip("needs a cgroup that can be written to")
+    top = f"devenv-test-{os.getpid()}"
+    roots = [pathlib.Path(folder) for folder in dict.fromkeys(cgroup.place().roots.values())]
+    project.write(
+        f"""
+        x-service: &service {{image: "host:", command: sleep 600, stop_grace_period: 0s}}
+        services:
+          one: {{<<: *service, cgroup_parent: /{top}/a/b, pids_limit: 50}}
+          two: {{<<: *service, cgroup_parent: {top}/a}}
+          three: {{<<: *service, cgroup_parent: {top}-x.slice}}
+        """
+    )
+    for root in roots:
+        (root / top).mkdir()
+    try:
+        assert "cgroup_parent" not in devenv("up", "-d").stderr
+        found = {each["Service"]: each["ID"] for each in devenv.json("ps", "--no-trunc")}
+        for root in roots:
+            assert (root / top / "a/b" / found["one"] / "cgroup.procs").read_text()
+            assert (root / top / "a" / found["two"] / "cgroup.procs").read_text()
+            assert len(list(root.glob(f"devenv.slice/**/{top}-x.slice/{found['three']}"))) == 1
+        assert _files(devenv, found["one"])("pids.max") == "50"
+        assert devenv("plan").stdout == "nothing to do\n"
+        devenv("stop", "one")
+        assert not any((root / top / "a/b").exists() for root in roots)
+        assert all((root / top / "a").exists() for root in roots)
+        devenv("down")
+        assert not any((root / top / "a").exists() or (root / "devenv.slice").exists() for root in roots)
+        assert all((root / top).exists() for root in roots)
+    finally:
+        for root in roots:
+            (root / top).rmdir()
 
 
 def _files(devenv: runner.Devenv, container_id: str) -> Callable[..., str]:

@@ -121,6 +121,26 @@ def test_a_service_on_the_hosts_network_publishes_nothing() -> None:
     assert any("not published" in text for text in convert.warnings("web", service))
 
 
+@pytest.mark.parametrize("parent", ["../up", "/a//b", "a/./b", "a/.."])
+def test_a_parent_cgroup_lies_below_the_root(parent: str) -> None:
+    with pytest.raises(errors.SpecError, match="no cgroup below the root"):
+        check({"cgroup_parent": parent})
+
+
+def test_a_parent_cgroup_by_path_and_by_slice() -> None:
+    for given, path in (("/a/b/", "a/b"), ("/", ""), ("a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice")):
+        check({"cgroup_parent": given})
+        assert convert.cgroup_parent({"cgroup_parent": given}) == path
+
+
+def test_what_has_no_effect_says_what_has() -> None:
+    for attribute in convert.NOT_EFFECTIVE:
+        (text,) = convert.warnings("web", {attribute: {"x": "y"}})
+        assert f"`{attribute}` has no effect (" in text
+    (text,) = convert.warnings("web", {"runtime": "crun", "cgroup_parent": "x"})
+    assert "`cgroup_parent` has no effect with `runtime: crun`" in text
+
+
 @pytest.mark.parametrize("mode", ["bridge", "default"])
 def test_dockers_bridge_is_the_projects_network(mode: str) -> None:
     project = {"name": "shop", "services": {"web": {"network_mode": mode}, "api": {}}}
