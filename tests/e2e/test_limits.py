@@ -122,6 +122,7 @@ def test_up_changes_limits_of_what_runs(devenv: runner.Devenv, project: projects
     after = devenv.json("ps", "--no-trunc")
     assert (after["ID"], after["State"]) == (before["ID"], "running")
     for _ in range(2):
+        seen = devenv("logs").stdout.count("holding")
         read = _files(devenv, after["ID"])
         assert read("memory.max", "memory.limit_in_bytes") == str(256 << 20)
         assert read("memory.low", "memory.soft_limit_in_bytes") == str(64 << 20)
@@ -131,6 +132,7 @@ def test_up_changes_limits_of_what_runs(devenv: runner.Devenv, project: projects
         assert read("pids.max") == "4096"
         assert devenv("plan").stdout == "nothing to do\n"
         devenv("restart")
+        polling.eventually(lambda seen=seen: devenv("logs").stdout.count("holding") > seen, 30)
     # Less than what it holds can't be had, and is no reason to end it.
     project.edit("256m", "32m")
     failed = devenv("up", "-d", code=1)
