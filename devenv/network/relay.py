@@ -128,9 +128,12 @@ class Half:
         for _ in range(BUDGET):
             if not self.pending and not self.eof:
                 moved = self._fill(loop) or moved
+            last = self.pending < PIPE_SIZE
             if not self._drain():
                 break
             moved = True
+            if last and not self.pending:
+                break  # most likely that was all there is; if not, we hear of it
         if not self.pending:
             if self.pipe is not None:
                 loop.give_pipe(self.pipe)
@@ -230,33 +233,33 @@ class Connection:
         except OSError:
             self.abort()
             return
-        self._halves = (Half(client, server), Half(server, client))
-        self._loop.add(client.fileno(), IN, self._ready)
-        self._loop.add(server.fileno(), IN, self._ready)
+        up, down = self._halves = (Half(client, server), Half(server, client))
+        self._loop.add(client.fileno(), IN, functools.partial(self._ready, up, down))
+        self._loop.add(server.fileno(), IN, functools.partial(self._ready, down, up))
         # The client has probably sent its request already.
-        self._ready(0)
+        self._ready(up, down, IN)
 
     def _age(self, now: float) -> None:
         if now > self._deadline:
             self.abort()
 
-    def _ready(self, events: int) -> None:
-        assert self._halves is not None
-        up, down = self._halves
+    def _ready(self, reading: Half, writing: Half, events: int) -> None:
+        """There is something to read from a socket, for ``reading``, or room to write to it, for ``writing``."""
         try:
-            moved = up.pump(self._loop)
-            moved = down.pump(self._loop) or moved
+            moved = bool(events & ~OUT) and reading.pump(self._loop)
+            if writing.pending or events & ERR:
+                moved = writing.pump(self._loop) or moved
         except OSError:
             self.abort()
             return
-        if up.closed and down.closed:
+        if reading.closed and writing.closed:
             self._close()
         elif events & ERR and not moved:
             # Reset by one side, with nothing left to say.
             self.abort()
         else:
-            self._arm(up, down)
-            self._arm(down, up)
+            self._arm(reading, writing)
+            self._arm(writing, reading)
 
     def _arm(self, reading: Half, writing: Half) -> None:
         """Watch the socket that ``reading`` reads from and ``writing`` writes to, for what is missing."""
