@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -175,24 +175,28 @@ def git(project: projects.Project, *arguments: str) -> None:
     subprocess.run(command, cwd=project / "src", check=True, capture_output=True)
 
 
-def test_git_checkouts_there_and_back(devenv: runner.Devenv, project: projects.Project) -> None:
+def test_git_checkouts_there_and_back(
+    devenv: runner.Devenv, project: projects.Project, soak: Callable[[int, int], int]
+) -> None:
+    """`--soak`: 5,000 files, 20 times."""
+    third = soak(300, 1700)
     project.write(WEB)
     (project / "src").mkdir()
     git(project, "init", "-q", "-b", "one")
-    project.write({f"src/d{number % 20}/f{number}": f"one {number}" for number in range(600)})
+    project.write({f"src/d{number % 20}/f{number}": f"one {number}" for number in range(2 * third)})
     project.write({"src/turns": "a file"})
     git(project, "add", ".")
     git(project, "commit", "-qm", "one")
     git(project, "checkout", "-q", "-b", "two")
     shutil.rmtree(project / "src/d1")
     (project / "src/turns").unlink()
-    project.write({f"src/d{number % 20}/f{number}": f"two {number}" for number in range(300, 900)})
+    project.write({f"src/d{number % 20}/f{number}": f"two {number}" for number in range(third, 3 * third)})
     project.write({"src/turns/into/a/folder": "x"})
     git(project, "add", "-A")
     git(project, "commit", "-qm", "two")
     devenv("up", "-d", "--watch")
     level(devenv, project)
-    for branch in ("one", "two", "one", "two"):
+    for branch in ("one", "two") * soak(2, 20):
         git(project, "checkout", "-q", branch)
         level(devenv, project)
 
