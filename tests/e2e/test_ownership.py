@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.support import isolation, machine, projects, runner
+from tests.support import filesystem, isolation, machine, projects, runner
 
 PERSON = (4711, 4712)
 
@@ -37,11 +35,6 @@ USERS = """
 """.format(*PERSON)
 
 
-def _mkfs() -> list[str]:
-    """What can be tried here beside a tmpfs; mkfs.xfs and its like are seldom installed."""
-    return ["tmpfs", *(name for name in ("ext4", "btrfs", "xfs") if shutil.which(f"mkfs.{name}"))]
-
-
 def owners(path: str | os.PathLike[str]) -> tuple[int, int]:
     found = os.lstat(path)
     return found.st_uid, found.st_gid
@@ -53,36 +46,13 @@ def own(path: pathlib.Path, owner: tuple[int, int] = PERSON) -> None:
             os.chown(os.path.join(folder, name), *owner)
 
 
-@contextlib.contextmanager
-def mounted(kind: str, place: pathlib.Path, images: pathlib.Path) -> Iterator[None]:
-    place.mkdir()
-    if kind == "tmpfs":
-        command = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
-    else:
-        image = images / f"{kind}.img"
-        with open(image, "wb") as file:
-            file.truncate(512 << 20)  # the least that mkfs.xfs takes is 300 MB
-        subprocess.run([f"mkfs.{kind}", str(image)], check=True, capture_output=True)
-        command = ["mount", "-o", "loop", str(image), str(place)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"needs kernel support for {kind} on a loop device: {done.stderr.strip()}")
-        yield
-        subprocess.run(["umount", str(place)], check=True)
-    finally:
-        shutil.rmtree(images, ignore_errors=True)
-
-
 @pytest.mark.root
 @machine.needs_root
 @machine.needs_kernel(6, 3)  # a tmpfs that maps ids
-@pytest.mark.parametrize("kind", _mkfs())
+@pytest.mark.parametrize("kind", filesystem.kinds("tmpfs", "ext4", "btrfs", "xfs"))
 def test_as_root_every_filesystem(devenv: runner.Devenv, short_path: pathlib.Path, kind: str) -> None:
     """The container's root, a user of its own and the person's own number, each in turn, on files of the person's."""
-    images = short_path / "images"
-    images.mkdir()
-    with mounted(kind, short_path / "fs", images):
+    with filesystem.mounted(kind, short_path / "fs", short_path / "images"):
         project = projects.Project(short_path / "fs" / "project").write(USERS)
         for name in ("root", "other", "person"):
             project.write({f"{name}/theirs": "ours\n"})
