@@ -69,7 +69,7 @@ def _note(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
 
 
-def _note_event(event: events.Event) -> None:
+def note_event(event: events.Event) -> None:
     _note(f"{event.resource} {event.text} {event.details}".rstrip())
 
 
@@ -151,7 +151,7 @@ class Loop:
         }
         wanted = await self.run(planning.wanted, environment, images)
         todo = planner.plan_recover(wanted, await self.observe(environment), services=services)
-        outcome = await self.execute(todo, environment=environment, images=images, emit=_note_event)
+        outcome = await self.execute(todo, environment=environment, images=images, emit=note_event)
         for error in outcome.failed.values():
             _note(f"finishing what was begun: {error}")
 

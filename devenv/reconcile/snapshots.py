@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from devenv import errors
 from devenv.reconcile import record
 from devenv.runtime import bundle, state
-from devenv.util import paths
+from devenv.util import fs, paths
 from devenv.volume import stack
 
 _RUNS = frozenset({"creating", "created", "running", "paused"})
@@ -25,6 +25,25 @@ def refuse_guests(where: paths.Paths, project_id: str, names: Iterable[str]) -> 
                     f"`{made.name}` of another project uses the volume `{name}`",
                     hint=f"stop it first: devenv -p {made.project} stop {made.service}",
                 )
+
+
+def hold(where: paths.Paths, project_id: str, ids: Iterable[str]) -> None:
+    """Write down who is about to be paused or stopped for a moment: whoever comes after a kill lets them go on."""
+    os.makedirs(os.path.dirname(_held_file(where, project_id)), mode=0o700, exist_ok=True)
+    fs.write_json(_held_file(where, project_id), sorted(ids))
+
+
+def held(where: paths.Paths, project_id: str) -> tuple[str, ...]:
+    found = fs.read_json(_held_file(where, project_id))
+    return tuple(found) if isinstance(found, list) else ()
+
+
+def let_go(where: paths.Paths, project_id: str) -> None:
+    fs.remove(_held_file(where, project_id))
+
+
+def _held_file(where: paths.Paths, project_id: str) -> str:
+    return f"{where.data}/snapshots/{project_id}/held"
 
 
 def mount_volumes(where: paths.Paths, made: record.Record) -> None:

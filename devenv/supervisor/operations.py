@@ -58,7 +58,7 @@ class Operations:
         self._turn = asyncio.Lock()
         self._current: tuple[str, asyncio.Task[Any]] | None = None
         self._watching = watching.Watching(engine, self.perform)
-        taken = snapshots.Snapshots(engine)
+        self._snapshots = taken = snapshots.Snapshots(engine)
         self._handlers: dict[str, Callable[[Params, Send], Awaitable[Any]]] = {
             "up": self._up,
             "down": self._down,
@@ -89,13 +89,17 @@ class Operations:
         environment = self._loop.environment
         if environment is not None and environment.watch is not None:
             self._loop.keep(self._watching.resume(environment))
-        task = None if unfinished is None else asyncio.create_task(self._recover(unfinished))
+        held = self._snapshots.held()
+        task = asyncio.create_task(self._recover(unfinished)) if unfinished is not None or held else None
         self._open.set()
         return task
 
-    async def _recover(self, environment: desired.Environment) -> None:
+    async def _recover(self, unfinished: desired.Environment | None) -> None:
         async with self._turn_of(_RECOVERY):
-            await self._loop.recover(environment)
+            if self._snapshots.held():
+                await self._snapshots.recover()
+            if unfinished is not None:
+                await self._loop.recover(unfinished)
 
     async def perform(self, op: str, params: Params, send: Send) -> Any:
         handler = self._handlers.get(op)

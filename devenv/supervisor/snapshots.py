@@ -21,6 +21,7 @@ from devenv.runtime import copyup
 from devenv.volume import snapshot as snapshot_module
 
 Send = Callable[[dict[str, Any]], None]
+Emit = Callable[[events.Event], None]
 Params = Mapping[str, Any]
 
 
@@ -68,7 +69,7 @@ class Snapshots:
         now = time.time()
         why = f"`{'snapshot restore ' + found.name if params.get('name') else 'undo'}`"
         before = snapshot_module.Snapshot(snapshot_module.automatic_name(now), now, why, anonymous=self._anonymous())
-        async with self._still(names, send, stop=True, boxes=boxes):
+        async with self._still(names, send, stop=True, boxes=boxes, stop_boxes=True):
             if there:
                 await self._keep(before, there, {})
             began = time.monotonic()
@@ -76,6 +77,7 @@ class Snapshots:
             if boxes:
                 await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began
+            await self._loop.run(self._store.forget_old)
             await self._loop.run(jobs.forget, self._loop.where, self._loop.project.id)
         what = f"{_counted(names, boxes)} in {took * 1000:.0f} ms"
         self._say(send, f"Snapshot {found.name}", "Restored", f"{what}; `undo` takes it back")
@@ -161,11 +163,18 @@ class Snapshots:
 
     @contextlib.asynccontextmanager
     async def _still(
-        self, names: Sequence[str], send: Send, *, stop: bool, boxes: Mapping[str, snapshot_module.Box]
+        self,
+        names: Sequence[str],
+        send: Send,
+        *,
+        stop: bool,
+        boxes: Mapping[str, snapshot_module.Box],
+        stop_boxes: bool = False,
     ) -> AsyncIterator[None]:
         """Nobody writes to the volumes ``names`` and in the containers ``boxes``: they are paused, or stopped.
 
-        ``stop``: what uses the volumes has to be.
+        ``stop``: what uses the volumes has to be; ``stop_boxes``: the others, too, since one that runs would keep
+        the folder that its root is made of, wherever that is moved.
         """
         await self._loop.run(mechanism.refuse_guests, self._loop.where, self._loop.project.id, names)
         using = set(names)
@@ -178,38 +187,55 @@ class Snapshots:
             raise errors.VolumeError(
                 f"`{oneoff.record.name}`, a one-off container, uses the volumes", hint="end it first"
             )
-        paused = await self._paused(beside if stop else [*holders, *beside])
-        left = [each for each in (*holders, *beside) if each not in paused]
+        still = [*holders, *beside]
+        stopping = [*(holders if stop else ()), *(beside if stop_boxes else ())]
+        pausing = [each for each in still if each not in stopping]
+        await self._loop.run(mechanism.hold, self._loop.where, self._loop.project.id, [each.id for each in still])
         try:
-            if left:
-                await self._stopped(left, send)
+            stopping += await self._pause(pausing)
+            if stopping:
+                await self._stopped(stopping, send)
             yield
         finally:
-            await asyncio.shield(self._go_on(paused, left, send))
+            await asyncio.shield(self._go_on(pausing, stopping, _emitter(send)))
 
-    async def _paused(self, holders: Sequence[live.Live]) -> list[live.Live]:
-        """Those that could be: without a cgroup none can, and they are stopped in place of that."""
-        paused = []
-        for each in holders:
-            with contextlib.suppress(errors.DevenvError):
+    async def _pause(self, containers: Sequence[live.Live]) -> list[live.Live]:
+        """Those are returned that can't be: without a cgroup none can, and they are stopped in place of that."""
+        left = []
+        for each in containers:
+            try:
                 await self._loop.run(self._loop.containers.monitor.pause, each.id)
-                paused.append(each)
-        return paused
+            except errors.DevenvError:
+                left.append(each)
+        return left
+
+    def held(self) -> tuple[str, ...]:
+        """Containers that stand still since a supervisor was killed meanwhile."""
+        return mechanism.held(self._loop.where, self._loop.project.id)
+
+    async def recover(self) -> None:
+        """Let them go on. What was being taken or brought back is whole or is what it was before."""
+        there = [each for id in self.held() if (each := self._loop.live.get(id)) and not each.stopped_by_user]
+        ended = [each for each in there if not each.runs]
+        await self._go_on([each for each in there if each.runs], ended, loop.note_event)
 
     async def _stopped(self, holders: Sequence[live.Live], send: Send) -> None:
         observed = await self._loop.observe(self._loop.environment)
         todo = lifecycle.plan_hold(observed, {each.id for each in holders})
         (await self._loop.execute(todo, environment=None, images={}, emit=_emitter(send))).raise_first()
 
-    async def _go_on(self, paused: Sequence[live.Live], stopped: Sequence[live.Live], send: Send) -> None:
-        for each in paused:
-            with contextlib.suppress(errors.DevenvError):
-                await self._loop.run(self._loop.containers.monitor.resume, each.id)
-        if stopped:
-            observed = await self._loop.observe(self._loop.environment)
-            todo = lifecycle.plan_go_on(observed, {each.id for each in stopped})
-            outcome = await self._loop.execute(todo, environment=self._loop.environment, images={}, emit=_emitter(send))
-            outcome.raise_first()
+    async def _go_on(self, paused: Sequence[live.Live], stopped: Sequence[live.Live], emit: Emit) -> None:
+        try:
+            for each in paused:
+                with contextlib.suppress(errors.DevenvError):
+                    await self._loop.run(self._loop.containers.monitor.resume, each.id)
+            if stopped:
+                observed = await self._loop.observe(self._loop.environment)
+                todo = lifecycle.plan_go_on(observed, {each.id for each in stopped})
+                outcome = await self._loop.execute(todo, environment=self._loop.environment, images={}, emit=emit)
+                outcome.raise_first()
+        finally:
+            await self._loop.run(mechanism.let_go, self._loop.where, self._loop.project.id)
 
     def _say(self, send: Send, resource: str, text: str, details: str = "") -> None:
         send({"event": self._loop.event(resource, events.Status.DONE, text, details=details).to_json()})
@@ -228,5 +254,5 @@ def _counted(volumes: Sequence[str], containers: Collection[str]) -> str:
     return " and ".join(said)
 
 
-def _emitter(send: Send) -> Callable[[events.Event], None]:
+def _emitter(send: Send) -> Emit:
     return lambda event: send({"event": event.to_json()})

@@ -335,6 +335,11 @@ class SnapshotStore:
             if name not in named:
                 tree.remove(f"{self.layers}/{name}")
 
+    def forget_old(self) -> None:
+        """Remove automatic snapshots but the last. Not before what one of them is restored from is in its place."""
+        with self._held():
+            self._forget_old()
+
     def _forget_old(self) -> None:
         for each in [each for each in self.list() if each.automatic][:-KEPT]:
             fs.remove(f"{self._folder}/{each.name}.json")
@@ -370,8 +375,6 @@ class SnapshotStore:
             "containers": {key: box._asdict() for key, box in snapshot.containers.items()},
         }
         fs.write_json(f"{self._folder}/{snapshot.name}.json", record, durable=True)
-        if snapshot.automatic:
-            self._forget_old()
         return snapshot
 
     @contextlib.contextmanager

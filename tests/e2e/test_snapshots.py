@@ -16,7 +16,7 @@ from devenv.linux import rename
 from devenv.runtime import copyup
 from devenv.util import paths
 from devenv.volume import snapshot, stack, volume
-from tests.support import machine, projects, runner
+from tests.support import engine, machine, projects, runner
 from tests.support.polling import eventually
 
 # Whole lines, each one write(2), numbered: a state of the volume is consistent if no number lacks.
@@ -280,6 +280,73 @@ def test_a_kill_while_a_container_gets_its_layer_back_loses_neither(tmp_path: pa
     raise AssertionError("it never came to its end")
 
 
+@pytest.mark.root
+@machine.needs_root
+def test_whoever_stood_still_when_a_supervisor_was_killed_goes_on(
+    devenv: runner.Devenv, project: projects.Project
+) -> None:
+    sleeping = '{image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL}'
+    project.write(
+        PROJECT.replace("    volumes: {data", f"      idle: {sleeping}\n      ended: {sleeping}\n    volumes: {{data")
+    )
+    devenv("up", "-d")
+    devenv("stop", "ended")
+    # Enough for the copy of it to take a while.
+    devenv.inside("idle", "head -c 300M /dev/urandom >/srv/large; echo one >/srv/f")
+    devenv.inside("reader", "echo one >/data/f")
+    data = pathlib.Path(devenv.data)
+
+    def held() -> bool:
+        return any(data.glob("snapshots/*/held"))
+
+    def still() -> bool:
+        states = [json.loads(path.read_text())["status"] for path in data.glob("containers/[!.]*/state.json")]
+        return held() and "running" not in states
+
+    def cut(*words: str) -> None:
+        before = engine.find(devenv, "supervisor")
+        assert before
+        with devenv.start("snapshot", *words) as command:
+            eventually(still, interval=0.001)
+            engine.kill(before)
+            command.communicate(timeout=120)
+        eventually(lambda: not held(), 30.0)
+        found = {name.split("-")[1]: row["State"] for name, row in devenv.ps("-a").items()}
+        assert found == {"writer": "running", "reader": "running", "idle": "running", "ended": "exited"}
+
+    cut("save", "first")
+    count = eventually(lambda: lines(devenv))
+    eventually(lambda: lines(devenv) > count)
+    if not devenv("snapshot", "ls", "-q").stdout:
+        devenv("snapshot", "save", "first")
+    devenv.inside("reader", "echo two >/data/f")
+    devenv.inside("idle", "echo two >/srv/f")
+    cut("restore", "first")
+    assert devenv.inside("reader", "cat /data/f") in {"one", "two"}
+    written = {path.read_text() for path in data.glob("**/f") if path.is_file()}
+    assert {"one\n", "two\n"} <= written
+    devenv("snapshot", "restore", "first")
+    assert devenv.inside("reader", "cat /data/f") == devenv.inside("idle", "cat /srv/f") == "one"
+    found = numbers(devenv)
+    assert found == list(range(1, len(found) + 1))
+
+
+def test_the_oldest_automatic_snapshot_is_restored_before_it_is_forgotten(
+    devenv: runner.Devenv, project: projects.Project
+) -> None:
+    project.write(PROJECT)
+    devenv("up", "-d", "reader")
+    devenv.inside("reader", "echo 0 >/data/f")
+    devenv("snapshot", "save", "first")
+    for number in range(1, snapshot.KEPT + 1):
+        devenv.inside("reader", f"echo {number} >/data/f")
+        devenv("snapshot", "restore", "first")
+    oldest = devenv("snapshot", "ls", "-q").stdout.split()[1]
+    devenv("snapshot", "restore", oldest)
+    assert devenv.inside("reader", "cat /data/f") == "1"
+    assert len(devenv("snapshot", "ls", "-q").stdout.split()) == 1 + snapshot.KEPT
+
+
 # -- containers -------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +365,7 @@ def test_what_containers_have_written_of_their_own(anyone: runner.Devenv, projec
     )
     anyone("up", "-d")
     anyone.inside("app", "echo one >/srv/own; rm /etc/hostname.d 2>/dev/null; rm -r /etc/skel; echo n >/nameless/n")
+    anyone.inside("idle", "echo one >/srv/own")
     pid = anyone("top", "idle").stdout
     told = anyone("snapshot", "save", "first").stderr
     assert "1 volume and 2 containers in" in told
@@ -305,11 +373,13 @@ def test_what_containers_have_written_of_their_own(anyone: runner.Devenv, projec
         assert anyone("top", "idle").stdout == pid  # who can be paused is not stopped
     assert anyone.inside("app", "cat /srv/own") == "one"
     anyone.inside("app", "echo two >/srv/own; mkdir -p /etc/skel/x; echo >/srv/new; rm /nameless/n")
+    anyone.inside("idle", "echo two >/srv/own")
     changes = set(anyone("snapshot", "diff", "first").stdout.splitlines())
     assert {"C app-1:/srv/own", "A app-1:/srv/new", "A app-1:/etc/skel"} <= changes
     assert any(line.startswith("D ") and line.endswith("/n") for line in changes)
     anyone("snapshot", "restore", "first")
     look = "cat /srv/own /nameless/n; ls /srv/new /etc/skel 2>/dev/null; true"
+    assert anyone.inside("idle", "cat /srv/own; echo three >>/srv/own; cat /srv/own").split() == ["one", "one", "three"]
     assert anyone.inside("app", look).split() == ["one", "n"]
     anyone("undo")
     assert anyone.inside("app", "cat /srv/own; ls -d /srv/new /etc/skel/x; ls /nameless").split() == [
