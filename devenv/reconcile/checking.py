@@ -14,8 +14,8 @@ from typing import Any
 from devenv import errors
 from devenv.linux import namespace
 from devenv.network import hosts, ports
-from devenv.reconcile import confinement, convert, convert_network, desired, seeding
-from devenv.runtime import capabilities, logwriter, process, resources, signals, sysctl
+from devenv.reconcile import confinement, convert, convert_logging, convert_network, desired, seeding
+from devenv.runtime import capabilities, process, resources, signals, sysctl
 
 # What a service shares: the words that are no service or container.
 _MODES = {
@@ -120,12 +120,7 @@ def _limits(service: convert.Service) -> Iterator[str]:
         yield f"`cgroup_parent: {service['cgroup_parent']}` is no cgroup below the root"
     if float(service.get("cpus") or 0) < 0:
         yield f"`cpus: {service['cpus']}` is negative"
-    options = (service.get("logging") or {}).get("options") or {}
-    size, files = str(options.get("max-size") or "-1"), str(options.get("max-file") or "1")
-    if size != "-1" and logwriter.parse_size(size) is None:
-        yield f"`logging: max-size: {size}` is not a size: write it like 10m"
-    if not files.isdecimal() or int(files) < 1:
-        yield f"`logging: max-file: {files}` is not a number from 1 up"
+    yield from convert_logging.problems(service)
 
 
 def _memory(limits: resources.Resources) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from devenv import errors
 from devenv.image import config as image_config
 from devenv.image import platform
-from devenv.reconcile import restart, units
+from devenv.reconcile import convert_logging, restart, units
 from devenv.runtime import bundle, signals
 from devenv.runtime import resources as resources_
 from devenv.spec import cdi
@@ -284,19 +284,6 @@ def extra_hosts(service: Service) -> dict[str, list[str]]:
     return found
 
 
-def log_options(service: Service) -> tuple[dict[str, str], tuple[str, ...]]:
-    """``max-size`` and ``max-file``; any driver is kept as a file, and said so when it asked for another."""
-    logging = service.get("logging") or {}
-    driver = logging.get("driver") or "local"
-    notes: tuple[str, ...] = ()
-    if driver not in {"local", "json-file", "journald", "none"}:
-        notes = (f"`logging: driver: {driver}` is understood but not effective yet: logs are kept in files",)
-    options = {name: str(value) for name, value in (logging.get("options") or {}).items() if name.startswith("max-")}
-    if driver == "none":
-        options["driver"] = "none"
-    return options, notes
-
-
 def ports(service: Service) -> list[Mapping[str, Any]]:
     """What is published: nothing of a service on the host's own network, where its ports are the host's already."""
     return [] if service.get("network_mode") == "host" else list(service.get("ports") or [])
@@ -343,5 +330,5 @@ def warnings(name: str, service: Service) -> list[str]:
             f"`platform: {service['platform']}` is not this machine's: its programs need an emulator (binfmt_misc)"
         )
         found.append(f"service `{name}`: {foreign}")
-    found += [f"service `{name}`: {note}" for note in (*security(service).notes, *log_options(service)[1])]
+    found += [f"service `{name}`: {note}" for note in (*security(service).notes, *convert_logging.notes(service))]
     return found

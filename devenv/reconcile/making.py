@@ -18,6 +18,7 @@ from devenv.reconcile import (
     confinement,
     convert,
     convert_health,
+    convert_logging,
     convert_network,
     desired,
     mounts,
@@ -113,7 +114,7 @@ def make(
             "search": _listed(service.get("dns_search")),
             "options": _listed(service.get("dns_opt")),
         },
-        logging=convert.log_options(service)[0],
+        logging=convert_logging.options(service),
         hooks={
             kind: [dict(hook) for hook in service.get(kind) or []] for kind in ("pre_start", "post_start", "pre_stop")
         },
@@ -238,13 +239,13 @@ def _runtime(service: convert.Service, state: str) -> bundle.Runtime | None:
 
 
 def unset_limits(service: convert.Service) -> list[str]:
-    """Limits that this machine can't set, and why: the container runs without them."""
+    """What this machine can't do, limits above all, and why: the container runs without."""
     available = cgroup.limits_available()
     wanted = resources.needed(convert.resources(service))
     unset = [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
     if convert.cgroup_parent(service) and cgroup.place().version == 0:
         unset.append(f"its `cgroup_parent` has no effect: {cgroup.place().reason}")
-    return unset
+    return unset + convert_logging.missing(service)
 
 
 def _namespace(mode: Any, kind: str) -> str:

@@ -40,16 +40,22 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 2
 
 
 class Limits:
-    """How much of a container's output is kept. ``keep`` is False for the driver ``none``."""
+    """How much of a container's output is kept: with ``keep`` False nothing. ``forwarded``: somebody gets a copy."""
 
-    __slots__ = ("keep", "max_files", "max_size")
+    __slots__ = ("forwarded", "keep", "max_files", "max_size")
 
     def __init__(
-        self, *, max_size: int = DEFAULT_MAX_SIZE, max_files: int = DEFAULT_MAX_FILES, keep: bool = True
+        self,
+        *,
+        max_size: int = DEFAULT_MAX_SIZE,
+        max_files: int = DEFAULT_MAX_FILES,
+        keep: bool = True,
+        forwarded: bool = False,
     ) -> None:
         self.max_size = max_size
         self.max_files = max(1, max_files)
         self.keep = keep
+        self.forwarded = forwarded
 
     @classmethod
     def from_logging(cls, logging: object) -> Limits:
@@ -63,7 +69,13 @@ class Limits:
             files = int(options.get("max-file") or DEFAULT_MAX_FILES)
         except (TypeError, ValueError):
             files = DEFAULT_MAX_FILES
-        return cls(max_size=size or DEFAULT_MAX_SIZE, max_files=files, keep=options.get("driver") != "none")
+        driver = options.get("driver")
+        return cls(
+            max_size=size or DEFAULT_MAX_SIZE,
+            max_files=files,
+            keep=driver != "none",
+            forwarded=driver not in {None, "none"},
+        )
 
 
 def parse_size(text: object) -> int | None:

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from devenv.runtime import logwriter
 from devenv.runtime import loop as loops
 
 _TTY_RETRY_SECONDS = 0.2
 _DRAIN_BYTES = 4 * 1024 * 1024
+
+
+class Forwarder(Protocol):
+    """Who gets a copy and never makes a container wait: see ``logforward``."""
+
+    def feed(self, stream: str, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Tap:
@@ -36,12 +45,14 @@ class Output:
         *,
         terminal: bool,
         on_end: Callable[[], None],
+        forwarder: Forwarder | None = None,
     ) -> None:
         self._loop = loop
         self._writer = writer
         self._sources = dict(sources)  # the terminal's master is not ours to close
         self._terminal = terminal
         self._on_end = on_end
+        self._forwarder = forwarder
         self._taps: list[Tap] = []
         self._waiting = False
         self._ended = False
@@ -93,6 +104,8 @@ class Output:
         for name in (b"stdout", b"stderr"):
             self._writer.end_line(name)
         self._writer.close()
+        if self._forwarder is not None:
+            self._forwarder.close()
         self._on_end()
 
     def _handler(self, stream: str) -> Callable[[int], None]:
@@ -117,6 +130,8 @@ class Output:
         if not data:
             self._close_source(stream)
             return 0
+        if self._forwarder is not None:
+            self._forwarder.feed(stream, data)
         for tap in tuple(self._taps):
             if stream in tap.streams:
                 self._feed(tap, data)

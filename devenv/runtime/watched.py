@@ -184,10 +184,22 @@ class Container:
             sources = {"stdout": self.terminal}
         writer = logwriter.Writer(f"{self.folder}/logs", f"{self.run_dir}/journal", limits)
         try:
-            self.output = output.Output(self._loop, writer, sources, terminal=terminal, on_end=self._output_ended)
+            self.output = output.Output(
+                self._loop,
+                writer,
+                sources,
+                terminal=terminal,
+                on_end=self._output_ended,
+                forwarder=self._forwarder() if limits.forwarded else None,
+            )
         except BaseException:
             writer.close()
             raise
+
+    def _forwarder(self) -> output.Forwarder | None:
+        from devenv.runtime import logforward  # sockets, which most projects' logs never need
+
+        return logforward.begin(self.folder, self._loop)
 
     def _output_ended(self) -> None:
         self.output = None

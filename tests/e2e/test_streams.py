@@ -7,6 +7,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -297,3 +298,33 @@ def test_hundreds_of_execs_leave_nothing(idle: runner.Devenv, soak: Callable[[in
     assert (
         idle.inside("one", "ls -d /proc/[0-9]* | wc -l; grep -l '^State:.Z' /proc/[0-9]*/status; true").count("\n") == 0
     )
+
+
+def test_syslog_gets_a_copy(anyone: runner.Devenv, project: projects.Project) -> None:
+    """Over the machine's network, of a terminal as well; `devenv logs` has them as ever."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20 * polling.PATIENCE)
+        address = f"udp://127.0.0.1:{server.getsockname()[1]}"
+        project.write(
+            f"""
+            x-service: &service
+              image: "host:"
+              stop_grace_period: 0s
+              logging: {{driver: syslog, options: {{syslog-address: "{address}", tag: "{{{{.Name}}}}", env: A}}}}
+            services:
+              plain: {{<<: *service, command: [sh, -c, "echo one; echo two >&2; printf three; exec sleep 600"]}}
+              shown: {{<<: *service, tty: true, command: [sh, -c, "echo four; exec sleep 600"]}}
+            """
+        )
+        up = anyone("up", "-d")
+        assert "`logging: options: env` has no effect with the driver `syslog`" in up.stderr
+        received = [server.recv(2000).decode() for _ in range(3)]
+        anyone("stop", "plain")
+        received.append(server.recv(2000).decode())
+    matches = [re.fullmatch(r"<(\d+)>.{15} p-(\w+)-1\[\d+\]: (\w+)", each) for each in received]
+    found = sorted(match.groups() for match in matches if match)
+    wanted = [("27", "plain", "two"), ("30", "plain", "one"), ("30", "plain", "three"), ("30", "shown", "four")]
+    assert found == wanted, received
+    assert {"one", "two", "four"} <= {line.rpartition("| ")[2].strip() for line in anyone("logs").stdout.splitlines()}
+    anyone("down")
