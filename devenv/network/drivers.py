@@ -24,6 +24,8 @@ MODES: dict[str, tuple[str, dict[str, int]]] = {
     "ipvlan": ("ipvlan_mode", {"l2": 0, "l3": 1, "l3s": 2}),
 }
 
+OPTIONS = frozenset({BRIDGE, MTU, PARENT, *(option for option, _ in MODES.values())})
+
 
 def check(spec: types.NetworkSpec, *, rootless: bool) -> None:
     """Raises ``NetworkError`` for what can't be made."""

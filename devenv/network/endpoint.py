@@ -92,7 +92,7 @@ def configure(endpoint: types.Endpoint) -> list[rtnl.Request]:
     """Addresses and routes of one interface, to be sent in the container's namespace, where the thread is already."""
     index = socket.if_nametoindex(endpoint.interface)
     settings = f"ipv6/conf/{endpoint.interface}"
-    if endpoint.ipv6:
+    if endpoint.ipv6 or any(":" in each for each in endpoint.link_local):
         bridge.sysctl(f"{settings}/accept_ra", "0")
         bridge.sysctl(f"{settings}/accept_dad", "0")
     else:
@@ -102,6 +102,8 @@ def configure(endpoint: types.Endpoint) -> list[rtnl.Request]:
         requests.append(rtnl.address(index, endpoint.ipv4, endpoint.prefix))
     if endpoint.ipv6:
         requests.append(rtnl.address(index, endpoint.ipv6, endpoint.prefix6))
+    # RFC 3927 and RFC 4291: the blocks that they are of.
+    requests += [rtnl.address(index, each, 64 if ":" in each else 16) for each in endpoint.link_local]
     requests.append(rtnl.up(index))
     # Only an interface that is up can have a route.
     return requests + routes(endpoint)

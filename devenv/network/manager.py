@@ -599,6 +599,7 @@ def _endpoints(
                 mac=held.mac,
                 gateway=gateways[spec.network][0] if spec.network == default4 else "",
                 gateway6=gateways[spec.network][1] if spec.network == default6 else "",
+                link_local=spec.link_local,
             )
         )
     return made

@@ -87,6 +87,7 @@ class EndpointSpec:
     interface_name: str = ""
     gw_priority: int = 0
     priority: int = 0
+    link_local: tuple[str, ...] = ()  # further addresses, which are valid on this network alone
 
 
 class Endpoint(NamedTuple):
@@ -101,6 +102,7 @@ class Endpoint(NamedTuple):
     mac: str
     gateway: str  # the default gateway the container uses through this network; empty when through another or none
     gateway6: str
+    link_local: tuple[str, ...] = ()
 
 
 class Publication(NamedTuple):

@@ -187,6 +187,10 @@ def _addresses(service: convert.Service) -> Iterator[str]:
         for address in addresses:
             if address != hosts.HOST_GATEWAY and not _is_address(address):
                 yield f"`extra_hosts`: `{address}` is no address for `{name}`"
+    for use in (service.get("networks") or {}).values():
+        for address in (use or {}).get("link_local_ips") or []:
+            if not _is_address(address) or not ipaddress.ip_address(address).is_link_local:
+                yield f"`link_local_ips`: `{address}` is none of 169.254.0.0/16 or fe80::/10"
     for server in service.get("dns") or []:
         if not _is_address(server):
             yield f"`dns: {server}` is not an address"

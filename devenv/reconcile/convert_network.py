@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from devenv.network import types
+from devenv.network import drivers, types
 
 Service = Mapping[str, Any]
 Definition = Mapping[str, Any]
@@ -37,6 +37,19 @@ def network(definition: Definition) -> types.NetworkSpec:
     )
 
 
+def notes(project: Mapping[str, Any]) -> Iterator[str]:
+    """Options of networks that are understood and have no effect."""
+    for key, definition in sorted((project.get("networks") or {}).items()):
+        unknown = sorted(set(_strings((definition or {}).get("driver_opts"))) - drivers.OPTIONS)
+        unknown += [f"ipam.options.{name}" for name in ((definition or {}).get("ipam") or {}).get("options") or {}]
+        if unknown and not definition.get("external"):
+            yield f"network `{key}`: {', '.join(f'`{each}`' for each in unknown)} is understood and has no effect"
+    for name, service in sorted((project.get("services") or {}).items()):
+        for key, use in sorted((service.get("networks") or {}).items()):
+            if (use or {}).get("driver_opts"):
+                yield f"service `{name}`: `driver_opts` of its network `{key}` has no effect"
+
+
 def _strings(values: Mapping[str, Any] | None) -> dict[str, str]:
     return {name: str(value) for name, value in (values or {}).items()}
 
@@ -55,6 +68,7 @@ def endpoints(service: Service, definitions: Mapping[str, Definition]) -> dict[s
             "interface_name": options.get("interface_name") or "",
             "gw_priority": int(options.get("gw_priority") or 0),
             "priority": int(options.get("priority") or 0),
+            "link_local": list(options.get("link_local_ips") or []),
         }
     mac = mac_address(service.get("mac_address") or "")
     if mac and wishes and not any(wish["mac"] for wish in wishes.values()):
@@ -84,6 +98,7 @@ def endpoint_specs(wishes: Mapping[str, Mapping[str, Any]]) -> list[types.Endpoi
             interface_name=wish["interface_name"],
             gw_priority=wish["gw_priority"],
             priority=wish["priority"],
+            link_local=tuple(wish.get("link_local") or ()),
         )
         for name, wish in sorted(wishes.items())
     ]

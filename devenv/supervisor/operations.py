@@ -266,6 +266,8 @@ class Operations:
             for text in [*convert.warnings(name, service), *unset, *self._unreachable(name, service)]:
                 event = self._loop.event(f"Service {name}", events.Status.WARNING, "Note", details=text, service=name)
                 send({"event": event.to_json()})
+        for text in convert_network.notes(environment.project):
+            send({"event": self._loop.event("Networks", events.Status.WARNING, "Note", details=text).to_json()})
 
     async def _join(self, environment: desired.Environment, services: list[str], send: Send) -> None:
         """External networks are there and can be joined, before anything is made for them."""

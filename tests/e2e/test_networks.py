@@ -210,6 +210,19 @@ def test_addresses_that_can_not_be(
     assert "Invalid argument" not in said.stderr
 
 
+def test_link_local_addresses_and_options_that_say_nothing(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(serving("web networks: {default: {link_local_ips: [169.254.34.1, 'fe80::34']}}", "api"))
+    with (project / "devenv.yaml").open("a") as file:
+        file.write("\nnetworks: {default: {driver_opts: {com.example.odd: x}, ipam: {options: {some: y}}}}\n")
+    said = anyone("up", "-d", "--wait").stderr
+    assert "`com.example.odd`, `ipam.options.some` is understood and has no effect" in said
+    addresses = anyone.inside("web", "ip -brief address show dev eth0")
+    assert "169.254.34.1/16" in addresses
+    assert "fe80::34/64" in addresses
+    project.edit(r"169\.254\.34\.1", "10.1.2.3")
+    assert "`10.1.2.3` is none of 169.254.0.0/16" in anyone("up", "-d", code=2).stderr
+
+
 def test_networks_of_two_projects_do_not_meet(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write(serving("web"))
     other = projects.Project(project.path.parent / "q").write(serving("api"))
