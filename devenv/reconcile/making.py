@@ -243,6 +243,9 @@ def unset_limits(service: convert.Service) -> list[str]:
     available = cgroup.limits_available()
     wanted = resources.needed(convert.resources(service))
     unset = [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
+    if cgroup.place().version == 2:
+        words = ("mem_swappiness", "oom_kill_disable")
+        unset += [f"`{word}` has no effect with cgroup v2" for word in words if service.get(word) is not None]
     if convert.cgroup_parent(service) and cgroup.place().version == 0:
         unset.append(f"its `cgroup_parent` has no effect: {cgroup.place().reason}")
     return unset + convert_logging.missing(service)

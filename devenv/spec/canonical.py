@@ -148,6 +148,11 @@ def size(value: Any) -> Any:
     return str(number) if number else OMIT
 
 
+def size_given(value: Any) -> Any:
+    """Where zero is not the same as nothing said."""
+    return OMIT if value is None else size_always(value)
+
+
 def size_always(value: Any) -> str:
     return str(scalars.size(value))
 

@@ -14,6 +14,8 @@ from tests.support import polling, projects, runner
 
 pytestmark = pytest.mark.root
 
+_DISKS = ("/dev/loop0", "/dev/vda", "/dev/sda", "/dev/nvme0n1")
+
 
 def test_out_of_memory_is_told(devenv: runner.Devenv, project: projects.Project) -> None:
     """Once in every place where one would look; an attached `up` ends as with any other exit."""
@@ -139,6 +141,50 @@ def test_up_changes_limits_of_what_runs(devenv: runner.Devenv, project: projects
     assert "more memory is in use than the new limit of 32 MiB" in failed.stderr
     assert "--force-recreate" in failed.stderr
     assert devenv.ps()["p-app-1"]["State"] == "running"
+    devenv("down")
+
+
+def test_what_only_some_kernels_have(devenv: runner.Devenv, project: projects.Project) -> None:
+    """Disks, swappiness and the OOM killer: set where the kernel knows them, and else said to be without effect."""
+    if any(cgroup.limits_available()[name] for name in ("memory", "cpu", "io")):
+        pytest.skip("needs cgroup v1 or v2 with memory, cpu and io")
+    disk = next((path for path in map(pathlib.Path, _DISKS) if path.is_block_device()), None)
+    if disk is None:
+        pytest.skip(f"needs one of {', '.join(_DISKS)}")
+    project.write(
+        f"""
+        x-service: &service {{image: "host:", command: sleep 600, stop_grace_period: 0s}}
+        services:
+          one:
+            <<: *service
+            mem_swappiness: 0
+            oom_kill_disable: true
+            oom_score_adj: 321
+            cpu_quota: 30000
+            cpu_period: 60000
+            blkio_config:
+              device_read_bps: [{{path: {disk}, rate: 12mb}}]
+              device_write_iops: [{{path: {disk}, rate: 34}}]
+          two: {{<<: *service, mem_swappiness: 17}}
+        """
+    )
+    told = devenv("up", "-d").stderr
+    found = {each["Service"]: each["ID"] for each in devenv.json("ps", "--no-trunc")}
+    one, two = (_files(devenv, found[name]) for name in ("one", "two"))
+    number = f"{os.major(disk.stat().st_rdev)}:{os.minor(disk.stat().st_rdev)}"
+    if cgroup.place().version == 1:
+        assert (one("memory.swappiness"), two("memory.swappiness")) == ("0", "17")
+        assert "oom_kill_disable 1" in one("memory.oom_control")
+        assert one("blkio.throttle.read_bps_device") == f"{number} {12 << 20}"
+        assert one("blkio.throttle.write_iops_device") == f"{number} 34"
+        assert "has no effect" not in told
+    else:
+        assert one("io.max") == f"{number} rbps={12 << 20} wbps=max riops=max wiops=34"
+        for attribute in ("mem_swappiness", "oom_kill_disable"):
+            assert f"`{attribute}` has no effect with cgroup v2" in told
+    assert one("cpu.max", "cpu.cfs_quota_us").split()[0] == "30000"
+    assert one("cpu.max", "cpu.cfs_period_us").split()[-1] == "60000"
+    assert devenv("exec", "one", "cat", "/proc/self/oom_score_adj").stdout.strip() == "321"
     devenv("down")
 
 
