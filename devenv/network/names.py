@@ -44,7 +44,7 @@ class Card:
     start_time: int
     places: Mapping[str, Place]  # by network
     hosts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # for its own eyes: extra_hosts
-    links: Mapping[str, str] = dataclasses.field(default_factory=dict)  # alias -> service, for its own eyes
+    links: Mapping[str, str] = dataclasses.field(default_factory=dict)  # alias -> name, for its own eyes
     offers: tuple[Offer, ...] = ()
     servers: tuple[str, ...] = ()  # who to ask for other names; empty: whoever the machine asks
     outward: bool = True  # whether other names are asked for at all: not in internal networks alone

@@ -182,13 +182,17 @@ class Listener:
         found = self._found(name)
         if found:
             return dns.answer_addresses(question, names.addresses(self._turned(found)), limit=limit)
-        return dns.empty(question, dns.NXDOMAIN) if self.server.book.knows(name) else b""
+        return dns.empty(question, dns.NXDOMAIN) if self._is_ours(name) else b""
+
+    def _is_ours(self, name: str) -> bool:
+        """Nobody else is asked for it, also when nothing that is called so runs."""
+        return name in self.card.links or self.server.book.knows(name)
 
     def _service(self, question: dns.Question, name: str, limit: int) -> bytes:
         port, protocol, host = name.split(".", 2)
         offered = names.services(self._turned(self._found(host)), port[1:], protocol.removeprefix("_"))
         if not offered:
-            return dns.empty(question, dns.NXDOMAIN) if self.server.book.knows(host) else b""
+            return dns.empty(question, dns.NXDOMAIN) if self._is_ours(host) else b""
         if question.type not in (dns.SRV, dns.ANY):
             return dns.empty(question)
         made = [dns.Service(f"{one.name}.{net}", number, one.places[net].addresses) for net, one, number in offered]

@@ -36,7 +36,6 @@ NOT_EFFECTIVE = {
     "cpu_rt_period": "few kernels have real-time groups, and cgroup v2 has none",
     "cpu_rt_runtime": "few kernels have real-time groups, and cgroup v2 has none",
     "credential_spec": "it is for Windows; `secrets` carry credentials",
-    "external_links": "share an external network with that container, and give it an alias there",
     "isolation": "it is for Windows",
     "models": "Docker runs them; a service whose image serves the model does the same, its address in `environment`",
     "provider": "it is a plugin of Docker's; a service or `post_start` can run the same program",

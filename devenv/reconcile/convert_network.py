@@ -105,9 +105,9 @@ def endpoint_specs(wishes: Mapping[str, Mapping[str, Any]]) -> list[types.Endpoi
 
 
 def links(service: Service) -> dict[str, str]:
-    """Alias -> service, from ``["db", "db:database"]``."""
+    """Alias -> service, from ``["db", "db:database"]``, or a container of any project that shares a network."""
     found = {}
-    for link in service.get("links") or []:
+    for link in (*(service.get("external_links") or ()), *(service.get("links") or ())):
         name, _, alias = link.partition(":")
         found[alias or name] = name
     return found

@@ -57,7 +57,7 @@ class Record:
     hostname: str
     domainname: str
     extra_hosts: dict[str, list[str]]
-    links: dict[str, str]  # alias -> service
+    links: dict[str, str]  # alias -> service, or container of any project
     dns: dict[str, list[str]]  # servers, search, options
     logging: dict[str, str]
     hooks: dict[str, list[dict[str, Any]]]

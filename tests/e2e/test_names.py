@@ -219,12 +219,16 @@ def test_ipv6_and_ports_by_name(devenv: runner.Devenv, project: projects.Project
 
 def test_names_across_projects_in_a_common_network(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write(idle("web dns: 127.0.0.1, networks: [shared]", rest="networks: {shared: {name: meeting-place}}"))
+    links = "external_links: ['dns-web-1:Front', 'dns-gone-1:gone']"
     files = idle(
-        "api dns: 127.0.0.1, networks: [there]", rest="networks: {there: {external: true, name: meeting-place}}"
+        f"api dns: 127.0.0.1, networks: [there], {links}",
+        rest="networks: {there: {external: true, name: meeting-place}}",
     )
     other = projects.Project(project.path.parent / "q").write(files)
     devenv("up", "-d", "--wait")
     devenv("up", "-d", "--wait", cwd=other)
     eventually(lambda: ask(devenv, "web", "A", "api") == ["api 0 1"])
-    assert devenv.inside("api", "python3 -S /p/resolve.py A web", cwd=other) == "web 0 1"
+    answers = devenv.inside("api", "python3 -S /p/resolve.py A web front gone", cwd=other).splitlines()
+    assert answers == ["web 0 1", "front 0 1", "gone 3 0"]
+    assert ask(devenv, "web", "A", "front") == ["front 2 0"]  # asked of others, whom nobody answers for
     devenv("down", cwd=other)
