@@ -168,6 +168,9 @@ def test_a_snapshot_under_write_load_is_consistent(
     sql(devenv, "create table t (i int primary key, pad text)")
     devenv("up", "-d", "--no-deps", "writer")
 
+    def answers() -> bool:
+        return not devenv("exec", "-T", "web", "pg_isready", "-h", "db", code=None).returncode
+
     def acknowledged() -> int:
         return int(devenv.inside("writer", "tail -n 2 /ack/rows | head -n 1") or 0)
 
@@ -176,11 +179,10 @@ def test_a_snapshot_under_write_load_is_consistent(
         before = acknowledged()
         devenv("snapshot", "save", f"s{number}", "--volumes-only", timeout=120)
         devenv("stop", "writer")
+        polling.eventually(answers, 60.0)  # where it was stopped for it
         sql(devenv, "delete from t where i % 7 = 0")
         devenv("snapshot", "restore", f"s{number}", "--volumes-only", timeout=120)
-        polling.eventually(
-            lambda: not devenv("exec", "-T", "web", "pg_isready", "-h", "db", code=None).returncode, 60.0
-        )
+        polling.eventually(answers, 60.0)
         count, last = map(int, sql(devenv, "select count(*), max(i) from t").split("|"))
         assert count == last >= before
         # The heap and its indexes say the same, and every page can be read.

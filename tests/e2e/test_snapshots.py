@@ -198,25 +198,34 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.root
 @machine.needs_root
+@pytest.mark.parametrize("copies", [False, True], ids=["renamed", "copied"])
 @pytest.mark.parametrize("step", ["save", "save again", "restore", "remove", "first remove"])
-def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], step: str) -> None:
-    if not stack.possible(str(tmp_path)):
+def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], step: str, copies: bool) -> None:
+    if not copies and not stack.possible(str(tmp_path)):
         pytest.skip("needs hardware: a filesystem that overlays can be on")
+    copy = copyup.fill if copies else None
+
+    def keep(store: Store, wanted: snapshot.Snapshot) -> None:
+        if copy:
+            store.copy(wanted, ["v"], copy)
+        else:
+            store.freeze(wanted, ["v"])
+
     for kill in range(1, 40):
         store = Store(tmp_path / str(kill))
         store.volumes.ensure("v")
         store.write("one")
         if step not in {"save", "first remove"}:
-            store.freeze(snapshot.Snapshot("a", 1.0), ["v"])
+            keep(store, snapshot.Snapshot("a", 1.0))
             store.write("two")
         now = "one" if step in {"save", "first remove"} else "two"
         dying[0] = kill
         try:
             if step.startswith("save"):
-                store.freeze(snapshot.Snapshot("b", 2.0), ["v"])
+                keep(store, snapshot.Snapshot("b", 2.0))
             elif step == "restore":
-                store.freeze(snapshot.Snapshot("auto-b", 2.0, "restore"), ["v"])
-                store.restore(store.find("a"), ["v"], None)
+                keep(store, snapshot.Snapshot("auto-b", 2.0, "restore"))
+                store.restore(store.find("a"), ["v"], copy)
             else:
                 store.keep_removed("v", snapshot.Snapshot("auto-b", 2.0, "rm"))
         except Killed:
@@ -229,13 +238,13 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
         if not there:
             last = again.last_automatic()
             assert last is not None
-            again.restore(last, ["v"], None)
+            again.restore(last, ["v"], copy)
             assert again.content() == now
         if again.get("a"):
-            again.restore(again.find("a"), ["v"], None)
+            again.restore(again.find("a"), ["v"], copy)
             assert again.content() == "one"
         if again.get("auto-b") and step == "restore":
-            again.restore(again.find("auto-b"), ["v"], None)
+            again.restore(again.find("auto-b"), ["v"], copy)
             assert again.content() == "two"
         if finished:
             assert kill > 3
