@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.linux import mount, namespace, reflink, rename
+from devenv.linux import mount, namespace, reflink, rename, syncfs
 from devenv.util import fs, lock, paths, tree
 from devenv.volume import stack, volume
 
@@ -155,8 +155,9 @@ class SnapshotStore:
         except OSError:
             return False
         finally:
-            for descriptor, name in zip(opened, names, strict=True):
+            for descriptor in opened:
                 os.close(descriptor)
+            for name in names:
                 os.unlink(name)
 
     def stacks(self) -> bool:
@@ -315,8 +316,19 @@ class SnapshotStore:
                 f"the volume `{name}` was kept in layers, which this machine can't mount", hint="restore it as root"
             )
         made = self._copied(f"{self.layers}/{layers[0]}", copy)
+        if not self.shares_blocks():
+            self._flush()
         rename.exchange(f"{self.layers}/{made}", f"{self.folder(name)}/{stack.DATA}")
         tree.remove(f"{self.layers}/{made}")
+
+    def _flush(self) -> None:
+        """Copies are on the disk before what they were made of goes: a power cut would lose both. Clones are ordered
+        by the filesystem itself."""
+        folder = os.open(self.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs.syncfs(folder)
+        finally:
+            os.close(folder)
 
     def remove(self, name: str) -> None:
         self.find(name)
