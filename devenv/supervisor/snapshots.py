@@ -65,7 +65,7 @@ class Snapshots:
         names = sorted(found.volumes)
         boxes = {} if params.get("volumes_only") else self._refillable(found, send)
         there = [name for name in names if await self._loop.run(self._loop.containers.volumes.get, name)]
-        stacks = await self._loop.run(self._store.stacks)
+        copy = copyup.fill if await self._loop.run(self._copies) else None
         now = time.time()
         why = f"`{'snapshot restore ' + found.name if params.get('name') else 'undo'}`"
         before = snapshot_module.Snapshot(snapshot_module.automatic_name(now), now, why, anonymous=self._anonymous())
@@ -73,7 +73,7 @@ class Snapshots:
             if there:
                 await self._keep(before, there, {})
             began = time.monotonic()
-            await self._loop.run(self._store.restore, found, names, None if stacks else copyup.fill)
+            await self._loop.run(self._store.restore, found, names, copy)
             if boxes:
                 await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began

@@ -304,7 +304,9 @@ class SnapshotStore:
                 if self._store.get(name) is None:
                     self._store.ensure(name, labels=kept.labels)
                 stack.unmounted(self.folder(name))
-                if copy is None:
+                # Of an overlay nothing can be cloned, so a volume becomes one only where that is the way or it is one.
+                layered = len(kept.layers) > 1 or stack.load(self.folder(name)) is not None
+                if copy is None or (layered and self.stacks()):
                     stack.switch(self.folder(name), self.layers, kept.layers)
                 else:
                     self._exchange(name, kept.layers, copy)

@@ -16,7 +16,7 @@ from devenv.linux import rename
 from devenv.runtime import copyup
 from devenv.util import paths
 from devenv.volume import snapshot, stack, volume
-from tests.support import engine, machine, projects, runner
+from tests.support import engine, filesystem, machine, projects, runner
 from tests.support.polling import eventually
 
 # Whole lines, each one write(2), numbered: a state of the volume is consistent if no number lacks.
@@ -124,6 +124,46 @@ def test_nothing_to_save_and_nothing_to_undo(devenv: runner.Devenv, project: pro
     assert "nothing to undo" in devenv("undo", code=1).stderr
     for name in ("a/b", "auto-x", "..", "-"):
         assert "is no name" in devenv("snapshot", "save", "--", name, code=1).stderr
+
+
+@pytest.fixture(params=filesystem.kinds("btrfs", "xfs"))
+def clones(request: pytest.FixtureRequest, short_path: pathlib.Path) -> Iterator[str]:
+    """A folder on a filesystem that shares blocks."""
+    with filesystem.mounted(request.param, short_path / "fs", short_path / "images"):
+        yield f"{short_path}/fs"
+
+
+@pytest.mark.root
+@machine.needs_root
+def test_nothing_is_copied_where_blocks_are_shared(
+    clones: str, devenv: runner.Devenv, project: projects.Project
+) -> None:
+    def used() -> int:
+        os.sync()
+        found = os.statvfs(clones)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    project.write(PROJECT)
+    devenv.data = f"{clones}/d"
+    devenv("up", "-d", "reader")
+    devenv.inside("reader", "head -c 40M /dev/urandom >/data/large; sha256sum </data/large >/data/sum")
+    before = used()
+    # Whatever comes after a restore, too.
+    for number in range(2):
+        devenv.inside("reader", f"echo {number} >/data/f")
+        devenv("snapshot", "save", f"s{number}")
+        devenv.inside("reader", "rm /data/f")
+        devenv("snapshot", "restore", f"s{number}")
+        assert devenv.inside("reader", "cat /data/f") == str(number)
+    devenv("undo")
+    assert devenv.inside("reader", "sha256sum </data/large | cmp - /data/sum && ls /data").split() == ["large", "sum"]
+    assert used() - before < 10 << 20
+    devenv("down", "-v")
+    devenv("undo")
+    devenv("up", "-d", "reader")
+    assert devenv.inside("reader", "ls /data").split() == ["large", "sum"]
+    devenv("snapshot", "save", "last")
+    assert used() - before < 10 << 20
 
 
 @pytest.mark.root
