@@ -71,6 +71,7 @@ def params(given: options.Globals, project: context.Loaded, wishes: Wishes) -> d
     values["project"] = building.named(secretcommands.filled(project.canonical, project.identity.directory))
     values["disabled"] = list(project.spec.disabled_services)
     values["config_files"] = list(project.files)
+    values["sources"] = list(project.sources)
     values["parallel"] = given.parallel
     values["rerun"] = rerun(given, project)
     # Logins and proxies are the asking command's, not those of whoever started the supervisor.

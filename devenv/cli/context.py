@@ -28,6 +28,7 @@ class Loaded(NamedTuple):
     spec: Any  # spec.model.Project
     canonical: dict[str, Any]
     files: tuple[str, ...]
+    sources: tuple[str, ...] = ()  # all files that it depends on
 
     def check_services(self, names: list[str] | None) -> list[str]:
         return check_services(list(names or ()), self.spec.services, self.identity.name)
@@ -128,6 +129,7 @@ def load(given: options.Globals, services: list[str] | None = None, *, warn: boo
         spec=project,
         canonical=loaded.canonical,
         files=tuple(loaded.files),
+        sources=loaded.sources,
     )
 
 

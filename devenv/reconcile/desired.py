@@ -35,6 +35,7 @@ class Environment:
     disabled: frozenset[str] = frozenset()  # services of profiles that are not active
     underway: tuple[str, ...] | None = None  # the services of an `up` that has begun; None between commands
     watch: tuple[str, ...] | None = None  # services whose files are watched in the background
+    sources: tuple[str, ...] = ()  # files that the spec depends on
     rerun: tuple[str, ...] = ()  # folder and options of another command about this project: one that builds
 
     @property
@@ -63,6 +64,7 @@ class Environment:
             "disabled": sorted(self.disabled),
             "underway": None if self.underway is None else list(self.underway),
             "watch": None if self.watch is None else list(self.watch),
+            "sources": list(self.sources),
             "rerun": list(self.rerun),
         }
 
@@ -76,6 +78,7 @@ def from_json(data: Mapping[str, Any]) -> Environment:
         disabled=frozenset(data.get("disabled") or ()),
         underway=None if data.get("underway") is None else tuple(data["underway"]),
         watch=tuple(data["watch"]) if isinstance(data.get("watch"), list) else None,
+        sources=tuple(data.get("sources") or ()),
         rerun=tuple(data.get("rerun") or ()),
     )
 

@@ -82,6 +82,7 @@ class Loaded:
     files: list[str]
     environment: dict[str, str]  # what `${…}` saw
     disabled: dict[str, Any]  # canonical services of profiles that are not enabled
+    sources: tuple[str, ...] = ()  # all files that it depends on, whether they are there or not
 
 
 def load(options: LoadOptions) -> Loaded:
@@ -128,6 +129,7 @@ def _load(options: LoadOptions, chosen: autoports.Chosen | None = None) -> Loade
         report.raise_any()
     if not options.all_resources:
         profiles.prune(spec)
+    sources = [*read.sources, *_env_paths(spec)]
     if options.resolve_env:
         resolve_env_files(spec, read.environment, report)
     _resolve_label_files(spec, report)
@@ -141,7 +143,14 @@ def _load(options: LoadOptions, chosen: autoports.Chosen | None = None) -> Loade
         files=list(read.files),
         environment=read.environment,
         disabled=selection.disabled,
+        sources=tuple(dict.fromkeys(sources)),
     )
+
+
+def _env_paths(spec: dict[str, Any]) -> list[str]:
+    entries = [entry for service in spec["services"].values() for entry in service.get("env_file") or []]
+    labels = [path for service in spec["services"].values() for path in service.get("label_file") or []]
+    return [*(str(entry.get("path") or "") for entry in entries), *labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,7 @@ class Read:
     directory: str
     files: tuple[str, ...]
     environment: dict[str, str]
+    sources: tuple[str, ...] = ()
 
 
 def read_model(options: LoadOptions, report: diagnostic.Report) -> Read:
@@ -182,7 +192,8 @@ def read_model(options: LoadOptions, report: diagnostic.Report) -> Read:
         raise errors.SpecError("the spec is empty", file=shown, hint="it needs at least `services:`")
     if options.normalise:
         normalise.normalise(spec, name, environment)
-    return Read(spec, name, found.directory, found.files, environment)
+    named = [os.path.join(cwd, path) for path in options.env_files] or [f"{found.directory}/.env"]
+    return Read(spec, name, found.directory, found.files, environment, (*context.paths, *named))
 
 
 def _name(

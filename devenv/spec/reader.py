@@ -56,6 +56,11 @@ class Context:
         self.included = 0
         self._documents: dict[str, list[source.Document]] = {}
 
+    @property
+    def paths(self) -> list[str]:
+        """The files that were read, included and extended ones too."""
+        return [path for path in self._documents if path != files.STDIN]
+
     def documents(self, path: str) -> list[source.Document]:
         """What is in a file; read once."""
         if path not in self._documents:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from devenv import errors
 from devenv.reconcile import desired, hooks, notes
 from devenv.reconcile import loop as loop_module
+from devenv.supervisor import specwatch
 
 if TYPE_CHECKING:
     from devenv.reconcile import syncing
@@ -43,6 +44,7 @@ class Watching:
         self._environ: Mapping[str, str] = {}  # of the command that asked for the watching: logins, proxies
         self._leaving: asyncio.TimerHandle | None = None
         self._missed: list[notes.Note] = []  # what was said before anybody looked on
+        self._spec: specwatch.SpecWatch | None = None
 
     async def begin(
         self,
@@ -63,7 +65,11 @@ class Watching:
     async def renew(self, environment: desired.Environment) -> None:
         """An `up` without `--watch` while somebody watches: their rules may have changed."""
         session = self._loop.session
-        if session is None or _rules_of(session.environment) == _rules_of(environment):
+        if session is None:
+            return
+        if _rules_of(session.environment) == _rules_of(environment):
+            if self._spec is not None and self._spec.files != environment.sources:
+                await self._follow_spec(environment, session.services)
             return
         async with self._changing:
             await self._replace(environment, [name for name in session.services if name in environment.services])
@@ -122,6 +128,26 @@ class Watching:
         except BaseException:
             self._loop.session = None
             raise
+        await self._follow_spec(environment, services)
+
+    async def _follow_spec(self, environment: desired.Environment, services: Sequence[str]) -> None:
+        if self._spec is not None:
+            await self._spec.end()
+            self._spec = None
+        if environment.sources and environment.rerun:
+            limited = sorted(services) if set(services) != set(environment.services) else []
+            made = specwatch.SpecWatch(self._loop, environment.sources, limited, run=self._devenv, say=self._say)
+            await made.begin()
+            self._spec = made
+
+    async def _devenv(self, arguments: list[str]) -> tuple[int, list[str]]:
+        """Run another devenv about this project: its exit code, and what it said."""
+        lines: list[str] = []
+        process = await self._start(arguments)
+        assert process.stdout is not None
+        async for raw in process.stdout:
+            lines.append(raw.decode(errors="replace").rstrip())
+        return await process.wait(), lines
 
     async def _rules(self, environment: desired.Environment, services: Sequence[str]) -> syncing.Found:
         from devenv.reconcile import derived, syncing
@@ -142,6 +168,9 @@ class Watching:
 
     async def _end(self) -> None:
         session, self._loop.session = self._loop.session, None
+        if self._spec is not None:
+            await self._spec.end()
+            self._spec = None
         if session is not None:
             await session.end()
 
@@ -193,22 +222,7 @@ class Watching:
 
     async def _rebuild(self, service: str) -> None:
         """As `up --build` does for that service, by that very command: builds need a process of their own."""
-        session = self._loop.session
-        folder, *options = session.environment.rerun if session is not None else ()
-        program = [sys.executable, "-P", "-c", "from devenv import entry; entry.main()"]
-        environ = {**os.environ, **self._environ}
-        environ |= {"DEVENV_DATA_HOME": self._loop.where.data, "DEVENV_RUNTIME_DIR": self._loop.where.run}
-        arguments = ["--progress", "plain", "--ansi", "never", "up", "--detach", "--build", "--no-deps", service]
-        process = await asyncio.create_subprocess_exec(
-            *program,
-            *options,
-            *arguments,
-            cwd=folder,
-            env=environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        process = await self._start(["up", "--detach", "--build", "--no-deps", service])
         assert process.stdout is not None
         last: list[str] = []
         try:
@@ -222,6 +236,28 @@ class Watching:
             raise
         if code != 0:
             raise errors.BuildError(f"`up --build` of it ended with {code}", note="\n".join(last))
+
+    async def _start(self, arguments: list[str]) -> asyncio.subprocess.Process:
+        """Another devenv, as whoever asked for the watching would call it."""
+        session = self._loop.session
+        folder, *options = session.environment.rerun if session is not None else ()
+        program = [sys.executable, "-P", "-c", "from devenv import entry; entry.main()"]
+        environ = {**os.environ, **self._environ}
+        environ |= {"DEVENV_DATA_HOME": self._loop.where.data, "DEVENV_RUNTIME_DIR": self._loop.where.run}
+        return await asyncio.create_subprocess_exec(
+            *program,
+            *options,
+            "--progress",
+            "plain",
+            "--ansi",
+            "never",
+            *arguments,
+            cwd=folder,
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
 
     async def _execute(self, service: str, hook: Mapping[str, Any]) -> None:
         containers = [item for item in self._loop.of_service(service) if item.runs]

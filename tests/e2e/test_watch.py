@@ -475,3 +475,50 @@ def test_why_a_file_is_synced_or_not(devenv: runner.Devenv, project: projects.Pr
         "web": "no step of its Dockerfile copies it to where it could be seen",
     }
     assert devenv.ps() == {}
+
+
+def test_an_edited_spec_is_planned_shown_and_carried_out(anyone: runner.Devenv, project: projects.Project) -> None:
+    project.write(
+        """
+        name: live
+        include: [more.yaml]
+        services:
+          web:
+            image: "host:"
+            command: [sleep, "1000"]
+            stop_signal: SIGKILL
+            environment: {WORD: "${WORD}"}
+            env_file: [web.env]
+            develop: {watch: [{path: ./src, target: /app, action: sync}]}
+        """
+    )
+    other = (
+        'services: {other: {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, environment: {N: "1"}}}\n'
+    )
+    project.write({"more.yaml": other, ".env": "WORD=one\n", "web.env": "MORE=1\n", "src/a": "a"})
+    anyone("up", "-d", "--watch")
+
+    def said(service: str, name: str) -> str:
+        return anyone("exec", "-T", service, "sh", "-c", f"echo ${name}", code=None).stdout.strip()
+
+    with looking_on(anyone) as lines:
+        for path, text, service, name, value in (
+            (".env", "WORD=two\n", "web", "WORD", "two"),
+            ("web.env", "MORE=2\n", "web", "MORE", "2"),
+            ("more.yaml", other.replace('"1"}', '"2"}'), "other", "N", "2"),
+        ):
+            project.write({path: text})
+            eventually(lambda service=service, name=name, value=value: said(service, name) == value, 30.0)
+        text = (project / "devenv.yaml").read_text()
+        assert any("the spec has changed" in line for line in lines())
+        before = anyone("ps", "-q").stdout
+        (project / "devenv.yaml").write_text(text.replace("command:", "comand:"))
+        eventually(lambda: [line for line in lines() if "devenv.yaml:6:" in line], 30.0)
+        assert any("stays as it is" in line for line in lines())
+        assert anyone("ps", "-q", code=None).stdout == before
+        # As an editor saves that writes another file in its place; and its rules count from then on.
+        (project / "new").write_text(text.replace("./src, target: /app", "./src, target: /srv"))
+        (project / "new").rename(project / "devenv.yaml")
+        eventually(lambda: [line for line in lines() if line == "watch: Watch enabled"][1:], 30.0)
+        project.write({"src/a": "b"})
+        eventually(lambda: anyone.inside("web", "cat /srv/a 2>/dev/null; true") == "b", 30.0)
