@@ -77,8 +77,8 @@ class Snapshots:
             if boxes:
                 await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began
-            await self._loop.run(self._store.forget_old)
             await self._loop.run(jobs.forget, self._loop.where, self._loop.project.id)
+        await self._loop.run(self._store.forget_old)
         what = f"{_counted(names, boxes)} in {took * 1000:.0f} ms"
         self._say(send, f"Snapshot {found.name}", "Restored", f"{what}; `undo` takes it back")
         return {"name": found.name, "volumes": names, "containers": sorted(boxes), "seconds": took}

@@ -295,7 +295,10 @@ class SnapshotStore:
         return True
 
     def restore(self, snapshot: Snapshot, names: Iterable[str], copy: Copy | None) -> None:
-        """Let volumes have what ``snapshot`` kept of them. Nobody uses them. ``copy``: where they can't be stacked."""
+        """Let volumes have what ``snapshot`` kept of them. Nobody uses them. ``copy``: where they can't be stacked.
+
+        ``forget_old`` removes what they had: for a large file that takes a while, as it leaves the page cache.
+        """
         with self._held():
             for name in names:
                 kept = snapshot.volumes[name]
@@ -310,7 +313,6 @@ class SnapshotStore:
                     stack.switch(self.folder(name), self.layers, kept.layers)
                 else:
                     self._exchange(name, kept.layers, copy)
-            self.collect()
 
     def _exchange(self, name: str, layers: Sequence[str], copy: Copy) -> None:
         if len(layers) > 1:
@@ -318,10 +320,12 @@ class SnapshotStore:
                 f"the volume `{name}` was kept in layers, which this machine can't mount", hint="restore it as root"
             )
         made = self._copied(f"{self.layers}/{layers[0]}", copy)
-        if not self.shares_blocks():
+        shared = self.shares_blocks()
+        if not shared:
             self._flush()
         rename.exchange(f"{self.layers}/{made}", f"{self.folder(name)}/{stack.DATA}")
-        tree.remove(f"{self.layers}/{made}")
+        if not shared:
+            tree.remove(f"{self.layers}/{made}")  # room for the next copy
 
     def _flush(self) -> None:
         """Copies are on the disk before what they were made of goes: a power cut would lose both. Clones are ordered
@@ -350,7 +354,10 @@ class SnapshotStore:
                 tree.remove(f"{self.layers}/{name}")
 
     def forget_old(self) -> None:
-        """Remove automatic snapshots but the last. Not before what one of them is restored from is in its place."""
+        """Remove automatic snapshots but the last, and layers that nothing names.
+
+        Not before what one of them is restored from is in its place.
+        """
         with self._held():
             self._forget_old()
 
