@@ -181,6 +181,16 @@ def test_subnets_keep_away_from_what_the_machine_routes(project: Project) -> Non
     assert network.subnets[0].subnet == "192.168.0.0/20"
 
 
+def test_a_network_that_is_down_moves_away_from_a_route_that_came_later(project: Project) -> None:
+    """A VPN that was dialled after a reboot; a network that is up keeps its addresses."""
+    shop = project("shop")
+    first = shop.ensure(netlab.default())
+    netlab.shell("ip link add vpn type bridge; ip link set vpn up; ip route add 172.16.0.0/12 dev vpn table 51820")
+    assert shop.ensure(netlab.default()).subnets == first.subnets
+    netlab.shell(f"ip link del {first.bridge}")
+    assert project("shop").ensure(netlab.default()).subnets[0].subnet == "192.168.0.0/20"
+
+
 def test_an_external_network_is_another_projects(project: Project, container: Make) -> None:
     project("shop").ensure(netlab.default())
     blog = project("blog")
