@@ -88,6 +88,7 @@ class _Run:
         self._name = given.project_name or f"{project.identity.name}-ci"
         self._report = junit.Suite(f"devenv ci {project.identity.name}")
         self._interrupted = 0
+        self._unheard = 0  # a signal that came before there was a child to pass it on to
         self._child: subprocess.Popen[bytes] | None = None
 
     def all(self, flags: list[str], wanted: _Wanted) -> int:
@@ -139,6 +140,7 @@ class _Run:
     def _child_code(self, argv: list[str], *, environ: dict[str, str] | None = None, tee: Any = None) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        self._unheard = 0
         try:
             # A command and what it starts are one group: a signal to us is passed on to all of them.
             self._child = subprocess.Popen(
@@ -152,6 +154,9 @@ class _Run:
         except OSError as exc:
             print(f"error: can't run `{argv[0]}`: {exc.strerror}", file=sys.stderr)
             return 127
+        if self._unheard:
+            # It runs before we know its number.
+            self._pass_on(self._unheard)
         if tee is not None:
             _carry({self._child.stdout: 1, self._child.stderr: 2}, tee)
         code = again.code(self._child.wait())
@@ -172,15 +177,20 @@ class _Run:
             if subprocess.run(self._argv("cp", f"{service}:{path}", target), check=False).returncode != 0:
                 terminal.warn(f"`{path}` of `{service}` could not be kept")
 
+    def _pass_on(self, number: int) -> None:
+        if self._child is None:
+            self._unheard = number
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)
+
     @contextlib.contextmanager
     def _passing_signals(self) -> Iterator[None]:
         """An interrupt ends the command, and then everything is taken down all the same."""
 
         def pass_on(number: int, _frame: object) -> None:
             self._interrupted = 128 + number
-            if self._child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._child.pid, number)
+            self._pass_on(number)
 
         before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
         try:

@@ -62,7 +62,7 @@ def test_a_second_up_changes_nothing(anyone: runner.Devenv, project: projects.Pr
     before = anyone.ps()
     again = anyone("up", "-d")
     assert "ing" not in again.stderr.replace("Running", "")
-    assert anyone.json("plan") == {"operations": [], "notes": []}
+    assert anyone.json("plan") == {"operations": [], "notes": [], "done": []}
     after = anyone.ps()
     assert {name: (row["ID"], row["CreatedAt"]) for name, row in after.items()} == {
         name: (row["ID"], row["CreatedAt"]) for name, row in before.items()

@@ -126,9 +126,11 @@ def test_nothing_to_save_and_nothing_to_undo(devenv: runner.Devenv, project: pro
         assert "is no name" in devenv("snapshot", "save", "--", name, code=1).stderr
 
 
-@pytest.fixture(params=filesystem.kinds("btrfs", "xfs"))
+@pytest.fixture(params=filesystem.kinds("btrfs", "xfs") or [""])
 def clones(request: pytest.FixtureRequest, short_path: pathlib.Path) -> Iterator[str]:
     """A folder on a filesystem that shares blocks."""
+    if not request.param:
+        pytest.skip("needs a filesystem that shares blocks: mkfs.btrfs or mkfs.xfs")
     with filesystem.mounted(request.param, short_path / "fs", short_path / "images"):
         yield f"{short_path}/fs"
 
