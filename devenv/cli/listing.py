@@ -17,6 +17,11 @@ NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Do not cut columns")]
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", "-f", metavar="KEY=VALUE", help="Only what matches; may be repeated")
 ]
+# Of commands that remove all containers, or networks, that nobody uses.
+PruneFilters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", metavar="KEY=VALUE", help="until=TIME, label=KEY[=VALUE], project=NAME"),
+]
 
 
 def show(rows: Sequence[Mapping[str, Any]], shape: str, columns: Mapping[str, str]) -> None:

@@ -39,10 +39,7 @@ def command(
 def prune(
     ctx: typer.Context,
     *,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", metavar="KEY=VALUE", help="until=TIME, label=KEY[=VALUE], project=NAME"),
-    ] = None,
+    filters: listing.PruneFilters = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
 ) -> None:
     """Remove all networks that no container is in."""

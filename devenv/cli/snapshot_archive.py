@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import time
 from collections.abc import Iterator
 from typing import Annotated, BinaryIO, cast
@@ -31,11 +30,7 @@ def export(ctx: typer.Context, *, name: Name, output: image_archive.Output = "")
         packer = packing.Packer(stream)
         for volume, kept in sorted(found.volumes.items()):
             with store.shown(kept.layers) as path:
-                root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    packer.tree(packing.find(root, "/", follow=False), keys.get(volume) or _bare(volume, project))
-                finally:
-                    os.close(root)
+                packer.folder(path, keys.get(volume) or _bare(volume, project))
         packer.close()
 
 

@@ -26,11 +26,7 @@ def export(ctx: typer.Context, *, name: Name, output: image_archive.Output = "")
     owned = voluming.find(ctx, where, name)
     with _opened(where, owned) as path, image_archive.written(output, what="a tar archive") as out:
         packer = packing.Packer(out)
-        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            packer.tree(packing.find(root, "/", follow=False), "")
-        finally:
-            os.close(root)
+        packer.folder(path, "")
         packer.close()
 
 

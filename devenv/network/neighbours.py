@@ -11,7 +11,7 @@ iptables can't be seen from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from devenv.network import firewall, nft
 
@@ -25,8 +25,11 @@ def let_pass(name: str, bridges: Iterable[str]) -> None:
     """Exactly these bridges, of the project whose table has this name. Runs in the network namespace it is for."""
     wanted = {f"{name} {key} {bridge}": _rule(key, bridge) for bridge in bridges for key in ("iifname", "oifname")}
     for family in FAMILIES:
-        place = _place(family)
-        for chain in (_USERS, _FORWARD):
+        policies = {chain: nft.policy(family, _TABLE, chain) for chain in (_USERS, _FORWARD)}
+        place = _place(policies)
+        for chain, policy in policies.items():
+            if policy is None:
+                continue
             there = nft.commented(family, _TABLE, chain)
             ours = {text: handles for text, handles in there.items() if text.startswith(f"{name} ")}
             here = wanted if chain == place else {}
@@ -35,11 +38,11 @@ def let_pass(name: str, bridges: Iterable[str]) -> None:
             nft.amend(family, _TABLE, chain, put, drop)
 
 
-def _place(family: str) -> str:
+def _place(policies: Mapping[str, str | None]) -> str:
     """The chain to put rules into; empty where nothing drops."""
-    if nft.policy(family, _TABLE, _USERS) is not None:
+    if policies[_USERS] is not None:
         return _USERS
-    return _FORWARD if nft.policy(family, _TABLE, _FORWARD) == "drop" else ""
+    return _FORWARD if policies[_FORWARD] == "drop" else ""
 
 
 def obstacle(bridges: Iterable[str]) -> str:

@@ -82,6 +82,14 @@ class Packer:
     def close(self) -> None:
         self._archive.close()
 
+    def folder(self, path: str, name: str) -> None:
+        """What is in a folder of this machine; ``name`` as in ``tree``."""
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.tree(find(root, "/", follow=False), name)
+        finally:
+            os.close(root)
+
     def tree(self, found: Found, name: str) -> None:
         """All beneath ``found``, called ``name`` in the archive; "" for what is in it alone."""
         if not found.is_folder:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from devenv.spec import scalars
+
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -44,10 +46,7 @@ def parse(given: Any) -> Fronting:
 
 
 def _port(given: Any) -> int:
-    try:
-        number = int(given)
-    except (TypeError, ValueError):
-        number = 0
-    if not 1 <= number <= 65535:
+    number = scalars.port(given)
+    if not number:
         raise ValueError(f"`proxy` names the port `{given}`, which is none")
     return number

@@ -148,10 +148,7 @@ def _path(text: str) -> str:
 
 
 def _port(given: Any) -> int:
-    try:
-        number = int(given)
-    except (TypeError, ValueError):
-        number = 0
-    if not 1 <= number <= 65535:
+    number = scalars.port(given)
+    if not number:
         raise ValueError(f"`{given}` is no port")
     return number

@@ -267,6 +267,15 @@ def _suffix(suffix: str) -> bool:
     return suffix[0] in "kmgtp" and suffix[1:] in {"", "b", "ib"}
 
 
+def port(value: Any) -> int:
+    """The number of a port; 0 where it is none."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        return 0
+    return number if 1 <= number <= 65535 else 0
+
+
 def words(line: str) -> list[str]:
     """A command line in words: quotes and backslashes as in a shell, and the end at `;`, `&`, `|`, `<` or `>`, since
     there is no shell to understand them."""
