@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from devenv.image import push
 
 ATONCE = 3
+_WAIT = 0.5
 T = TypeVar("T")
 
 
@@ -62,8 +63,13 @@ class Transfers:
     def all(self, jobs: Iterable[Callable[[], T]]) -> list[T | errors.DevenvError]:
         """What each came to, in order."""
         with concurrent.futures.ThreadPoolExecutor(ATONCE, thread_name_prefix="transfer") as threads:
-            work = [threads.submit(_tried, job) for job in jobs]
+            work: list[concurrent.futures.Future[T | errors.DevenvError]] = []
             try:
+                for job in jobs:  # Ctrl-C may come before the last has begun
+                    work.append(threads.submit(_tried, job))
+                # Python handles a signal that came just before a wait when that is over: it must not be a long one.
+                while concurrent.futures.wait(work, timeout=_WAIT).not_done:
+                    pass
                 return [each.result() for each in work]
             except BaseException:
                 for each in work:

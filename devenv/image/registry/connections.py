@@ -116,7 +116,8 @@ class Connections:
         self._environ = environ
         self._lock = threading.Lock()
         self._idle: dict[Any, list[http.client.HTTPConnection]] = {}
-        self._busy: set[http.client.HTTPConnection] = set()
+        # With its socket, which `http.client` itself lets go of where the server closes behind its answer.
+        self._busy: dict[http.client.HTTPConnection, socket.socket | None] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._aborted = threading.Event()
 
@@ -159,10 +160,10 @@ class Connections:
         """From any thread: whoever waits for a registry gets an error now."""
         self._aborted.set()
         with self._lock:
-            busy = list(self._busy)
-        for connection in busy:
+            busy = [sock or connection.sock for connection, sock in self._busy.items()]
+        for sock in busy:
             with contextlib.suppress(OSError, AttributeError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with self._lock:
@@ -203,16 +204,16 @@ class Connections:
             idle = self._idle.get(url.origin)
             found = idle.pop() if idle else None
             if found is not None:
-                self._busy.add(found)
+                self._busy[found] = found.sock
                 return found, True
         connection = self._make(url)
         with self._lock:
-            self._busy.add(connection)
+            self._busy[connection] = None
         return connection, False
 
     def put_back(self, key: Any, connection: http.client.HTTPConnection, *, keep: bool) -> None:
         with self._lock:
-            self._busy.discard(connection)
+            self._busy.pop(connection, None)
             if keep and not self._aborted.is_set():
                 self._idle.setdefault(key, []).append(connection)
                 return
@@ -264,6 +265,9 @@ class Connections:
                     raise
             if connection.sock is not None:
                 connection.sock.settimeout(IDLE_PATIENCE)
+            with self._lock:
+                self._busy[connection] = connection.sock
+            self.check()  # ``abort`` had no socket to shut while it was being connected
             answer = connection.getresponse()
             assert isinstance(answer, _Answer)
             answer.timed.set(None)

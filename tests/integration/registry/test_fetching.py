@@ -228,21 +228,33 @@ def test_heads_of_any_size_are_not_read(talk: client.Client, registry: fake_regi
         fetch(talk, registry, Target())
 
 
-def test_an_abort_ends_a_wait(talk: client.Client, registry: fake_registry.Registry) -> None:
+@pytest.mark.parametrize("when", ["head", "body", "last body"])
+def test_an_abort_ends_a_wait(talk: client.Client, registry: fake_registry.Registry, when: str) -> None:
     begun, over = threading.Event(), threading.Event()
 
     def silent(handler: fake_registry.Handler) -> bool:
-        if is_blob(handler):
+        if not is_blob(handler):
+            return False
+        if when != "head":
+            more = {"Connection": "close"} if when == "last body" else {}
+            handler.send(200, b"x", Content_Length=str(len(DATA)), **more)
+            handler.wfile.flush()
+        else:
             begun.set()
-            over.wait(20)
-        return False
+        over.wait(20)
+        return True
+
+    class Begun(Target):
+        def write(self, data: memoryview) -> None:
+            super().write(data)
+            begun.set()
 
     registry.rules.append(silent)
     raised: list[BaseException] = []
 
     def run() -> None:
         try:
-            fetch(talk, registry, Target())
+            fetch(talk, registry, Begun())
         except errors.RegistryError as exc:
             raised.append(exc)
 
@@ -250,7 +262,7 @@ def test_an_abort_ends_a_wait(talk: client.Client, registry: fake_registry.Regis
     thread.start()
     assert begun.wait(20)
     talk.abort()
-    thread.join(20)
+    thread.join(10)
     over.set()
     assert str(raised[0]) == "the transfer was broken off"
 

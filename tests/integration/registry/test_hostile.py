@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import os
@@ -9,12 +10,14 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from devenv import errors
+from devenv.cli import settings, transfers
 from devenv.image import descriptor, pull
 from devenv.image import store as image_store
 from devenv.image.registry import client, connections, fetcher
@@ -308,6 +311,28 @@ def test_a_killed_pull_is_gone_on_with(devenv: runner.Devenv, registry: fake_reg
     assert asked[-1].headers["range"] == "bytes=60000-"
     assert files(where, "stage") == []
     assert files(where, "ingest") == []
+
+
+def test_an_interrupt_before_the_last_transfer_has_begun(
+    image: Image, where: paths.Paths, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image.offer()
+    over = threading.Event()
+    begun = stall(image, 60_000, over)
+    for name, value in {**environ, "DEVENV_DATA_HOME": where.data, "DEVENV_RUNTIME_DIR": where.run}.items():
+        monkeypatch.setenv(name, value)
+
+    def jobs(running: transfers.Transfers) -> Iterator[Callable[[], Any]]:
+        yield functools.partial(running.puller.pull, f"{image.registry.host}/x:1")
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    quiet = settings.Globals(progress=settings.Progress.QUIET)
+    with transfers.Transfers(quiet, title="pull") as running, pytest.raises(KeyboardInterrupt):
+        running.all(jobs(running))
+    assert time.monotonic() - start < 30
+    over.set()
 
 
 def test_two_commands_fetch_a_layer_once(devenv: runner.Devenv, registry: fake_registry.Registry) -> None:
