@@ -43,10 +43,13 @@ Find = Callable[[str], tuple[routes.Instance, table.Place | None]]
 
 
 class Connector(aiohttp.BaseConnector):
-    """For URLs whose host is a container's id; ``find`` says where that is."""
+    """For URLs whose host is a container's id; ``find`` says where that is. ``kept``: for more than one request."""
 
-    def __init__(self, find: Find) -> None:
-        super().__init__(limit=0, keepalive_timeout=KEEP)
+    def __init__(self, find: Find, *, kept: bool) -> None:
+        if kept:
+            super().__init__(limit=0, keepalive_timeout=KEEP)
+        else:
+            super().__init__(limit=0, force_close=True)
         self._find = find
 
     async def _create_connection(

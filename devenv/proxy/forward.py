@@ -29,6 +29,7 @@ _WEBSOCKET = frozenset(
     {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
     | {"sec-websocket-accept"}
 )
+_REPEATABLE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS, hdrs.METH_TRACE})
 # Cookies and tokens of development may be large.
 MAX_FIELD = 1 << 16
 
@@ -43,10 +44,15 @@ class Forwarder:
         self._redirect = redirect
         self._turn = itertools.count()
         self._session: aiohttp.ClientSession | None = None
+        self._once: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Forwarder:
-        self._session = aiohttp.ClientSession(
-            connector=dial.Connector(self._find),
+        self._session, self._once = self._client(kept=True), self._client(kept=False)
+        return self
+
+    def _client(self, *, kept: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=dial.Connector(self._find, kept=kept),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
@@ -54,11 +60,11 @@ class Forwarder:
             max_line_size=MAX_FIELD,
             max_field_size=MAX_FIELD,
         )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._once):
+            if session is not None:
+                await session.close()
 
     def target(self, host: str) -> dial.Target | None:
         """Where a connection for the host leads that is not HTTP/1.1."""
@@ -127,13 +133,15 @@ class Forwarder:
         return [*service.instances[turn:], *service.instances[:turn]]
 
     async def _pass(self, request: web.BaseRequest, url: yarl.URL, host: str) -> web.StreamResponse:
-        assert self._session is not None
         headers = _headers(request.headers, HOP | _FORWARDED)
         headers.update(_forwarded(request, host))
         body = _body(request) if request.body_exists else None
-        async with self._session.request(
-            request.method, url, headers=headers, data=body, allow_redirects=False
-        ) as answer:
+        # A kept connection may just be ended by the service, and what was sent on it must be sent again: aiohttp does,
+        # but it can't have a body twice, nor may some requests be made twice (RFC 9110, 9.2.2).
+        again = body is None and request.method in _REPEATABLE
+        session = self._session if again else self._once
+        assert session is not None
+        async with session.request(request.method, url, headers=headers, data=body, allow_redirects=False) as answer:
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_headers(answer.headers, HOP)
             )

@@ -29,6 +29,13 @@ APP = """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        last = False
+
+        def parse_request(self):
+            if self.last:  # the connection ends just as a request arrives
+                self.close_connection = True
+                return False
+            return super().parse_request()
 
         def do_GET(self):
             if self.path == "/events":
@@ -47,6 +54,7 @@ APP = """
                 return
             if self.path == "/gzip":
                 return self.zipped()
+            self.last = self.path == "/last"
             if self.path == "/go":
                 go.set()
             if self.headers.get("Upgrade") == "websocket":
@@ -67,6 +75,8 @@ APP = """
                     read = len(self.rfile.read(min(left, 1 << 16)))
                     size, left = size + read, left - read
             self.say(str(size))
+
+        do_PUT = do_POST
 
         def say(self, text):
             self.send_response_only(200, "Fine")
@@ -289,6 +299,10 @@ def test_bodies_events_and_sockets(devenv: runner.Devenv, project: projects.Proj
     assert proxy.curl("web.shop.localhost", "/", "--data-binary", f"@{large}") == f"{64 << 20}\n200"
     chunked = ["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue", "--data-binary", f"@{large}"]
     assert proxy.curl("web.shop.localhost", "/", *chunked) == f"{64 << 20}\n200"
+    # The service ends the connection that was kept just as the next request is on its way.
+    for further in ([], ["-d", "three"], ["-X", "PUT", "-d", "three"]):
+        proxy.seen("web.shop.localhost", "/last")
+        assert proxy.curl("web.shop.localhost", "/", *further).endswith("\n200"), further
     # Encoded as it came, and whole, though it has no length and the service speaks HTTP/1.0.
     assert proxy.curl("web.shop.localhost", "/gzip", "--compressed") == f"{'small ' * 1000}\n200"
     # A body that breaks off is not passed off as whole, and no answer is said to be none.
