@@ -1,6 +1,7 @@
 """What the grammar allows and no container could ever be made of: refused before anything is touched.
 
-Docker leaves these to its daemon, which says so in the middle of an `up`. Reads nothing but profiles that are named.
+Docker leaves these to its daemon, which says so in the middle of an `up`. Reads nothing but profiles that are named,
+and which processors there are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from devenv import errors
 from devenv.linux import namespace
 from devenv.network import hosts, ports
 from devenv.reconcile import confinement, convert, convert_logging, convert_network, desired, seeding
-from devenv.runtime import capabilities, process, resources, signals, sysctl
+from devenv.runtime import capabilities, cgroup, offered, process, resources, signals, sysctl
 
 # What a service shares: the words that are no service or container.
 _MODES = {
@@ -60,6 +61,8 @@ def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
         convert.restart_policy(service)
         convert.grace_period(service)
         yield from _memory(convert.resources(service))
+        yield from _processors(convert.resources(service), service)
+        yield from _disks(convert.block_io(service, lambda path: (0, 0)))
         convert.size(service.get("shm_size"))
         convert.device_rules(service)
         if not service.get("network_mode"):
@@ -128,6 +131,38 @@ def _memory(limits: resources.Resources) -> Iterator[str]:
         yield f"a memory limit of {limits.memory} bytes is too small: 6m is the least"
     if limits.memory and limits.memory_swap and 0 < limits.memory_swap < limits.memory:
         yield "its `memswap_limit`, memory and swap together, is below its memory limit"
+    if not limits.memory and limits.memory_swap and limits.memory_swap > 0:
+        yield "its `memswap_limit`, memory and swap together, needs a memory limit: `mem_limit`"
+    if limits.memory and limits.memory_reservation and 0 < limits.memory < limits.memory_reservation:
+        yield "its `mem_reservation` is above its memory limit"
+    if limits.memory_swappiness is not None and not -1 <= limits.memory_swappiness <= 100:
+        yield f"`mem_swappiness: {limits.memory_swappiness}` is not between 0 and 100"
+
+
+def _processors(limits: resources.Resources, service: convert.Service) -> Iterator[str]:
+    """The kernel's own bounds (Documentation/scheduler/sched-bwc.rst), and what there is on this machine."""
+    period, quota = limits.cpu_period, limits.cpu_quota
+    if limits.nano_cpus and quota:
+        yield "`cpus` and `cpu_quota` say the same thing twice: one of them is enough"
+    if period and not 1000 <= period <= 1_000_000:
+        yield f"`cpu_period: {period}` is not between 1000 and 1000000 microseconds"
+    if quota and 0 < quota < 1000:
+        yield f"`cpu_quota: {quota}` is below 1000 microseconds, the least there is"
+    try:
+        wanted = resources.numbers(limits.cpuset_cpus)
+    except ValueError as exc:
+        yield f"`cpuset`: {exc}"
+        return
+    if wanted and not cgroup.limits_available()["cpuset"] and not wanted <= (there := offered.processors()):
+        known = ", ".join(map(str, sorted(there)))
+        yield f"`cpuset: {service['cpuset']}` names processors that this machine doesn't have: there are {known}"
+
+
+def _disks(block: Mapping[str, Any]) -> Iterator[str]:
+    """Docker's and cgroup v1's bounds."""
+    for weight in (block.get("weight"), *(each["weight"] for each in block.get("weightDevice") or [])):
+        if weight and not 10 <= weight <= 1000:
+            yield f"`blkio_config`: the weight {weight} is not between 10 and 1000"
 
 
 def _words(service: convert.Service) -> Iterator[str]:

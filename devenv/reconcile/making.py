@@ -25,7 +25,7 @@ from devenv.reconcile import (
     record,
     usernamespace,
 )
-from devenv.runtime import bundle, cgroup, programs, resources
+from devenv.runtime import bundle, cgroup, offered, programs, resources
 from devenv.util import identity, paths
 
 
@@ -206,6 +206,11 @@ def limits(service: convert.Service) -> resources.Resources:
         wanted = wanted._replace(block_io=convert.block_io(service, _device_number))
     if wanted.pids is None:
         wanted = wanted._replace(pids=convert.DEFAULT_PIDS)
+    wanted = _controlled(wanted)
+    return offered.without(wanted, offered.lacking(wanted))
+
+
+def _controlled(wanted: resources.Resources) -> resources.Resources:
     return resources.without(wanted, (name for name, reason in cgroup.limits_available().items() if reason))
 
 
@@ -241,11 +246,12 @@ def _runtime(service: convert.Service, state: str) -> bundle.Runtime | None:
 def unset_limits(service: convert.Service) -> list[str]:
     """What this machine can't do, limits above all, and why: the container runs without."""
     available = cgroup.limits_available()
-    wanted = resources.needed(convert.resources(service))
-    unset = [f"its {name} limits are not set: {available[name]}" for name in wanted if available[name]]
-    if cgroup.place().version == 2:
-        words = ("mem_swappiness", "oom_kill_disable")
-        unset += [f"`{word}` has no effect with cgroup v2" for word in words if service.get(word) is not None]
+    wanted = convert.resources(service)
+    unset = [
+        f"its {name} limits are not set: {available[name]}" for name in resources.needed(wanted) if available[name]
+    ]
+    lacking = offered.lacking(_controlled(wanted))
+    unset += [f"`{limit.attribute}` has no effect {why}" for limit, why in lacking.items()]
     if convert.cgroup_parent(service) and cgroup.place().version == 0:
         unset.append(f"its `cgroup_parent` has no effect: {cgroup.place().reason}")
     return unset + convert_logging.missing(service)

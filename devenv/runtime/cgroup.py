@@ -33,6 +33,8 @@ ROOT = "/sys/fs/cgroup"
 # What `devenv doctor` and its limits speak of; a container gets a cgroup in every hierarchy that is mounted.
 _V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma")
 
+# Weights of single disks, which that I/O scheduler alone has.
+_OF_BFQ = frozenset({"blkio.weight_device", "io.bfq.weight"})
 _V1_NAMES = {"io": "blkio"}
 
 
@@ -492,8 +494,9 @@ def _inherit_cpuset(base: str, folder: str) -> None:
 
 def _write_limit(file: str, value: str) -> None:
     name = os.path.basename(file)
-    bfq = f"{os.path.dirname(file)}/blkio.bfq.weight"
-    if name == "blkio.weight" and os.path.exists(bfq):
+    # Since Linux 5.0 weights are the I/O scheduler's.
+    bfq = f"{os.path.dirname(file)}/{name.replace('blkio.', 'blkio.bfq.', 1)}"
+    if name in {"blkio.weight", "blkio.weight_device"} and os.path.exists(bfq):
         file = bfq
     try:
         write(file, value)
@@ -507,6 +510,11 @@ def _write_limit(file: str, value: str) -> None:
     except OSError as exc:
         if exc.errno == errno.EBUSY and name == "memory.limit_in_bytes":
             raise _too_small(int(value)) from exc
+        if exc.errno == errno.EOPNOTSUPP and name in _OF_BFQ:
+            raise errors.ContainerError(
+                f"`{name}` can't be set to `{value}`: that disk's I/O scheduler is not bfq",
+                hint="echo bfq >/sys/block/DISK/queue/scheduler",
+            ) from exc
         raise errors.ContainerError(f"`{name}` can't be set to `{value}`: {exc.strerror}") from exc
 
 

@@ -31,6 +31,8 @@ _CONTROLLERS = {
     "io": ("block_io",),
 }
 CONTROLLERS = tuple(_CONTROLLERS)
+_MOST_PROCESSORS = 8192  # NR_CPUS of the largest kernels
+
 KINDS = ("memory", "cpu", "pids", "blockIO")  # what `to_oci` makes
 
 
@@ -82,3 +84,14 @@ def to_oci(limits: Resources) -> dict[str, Any]:
 def shares_to_weight(shares: int) -> int:
     """cgroup v1's 2…262144 onto v2's 1…10000, as the OCI runtimes convert."""
     return 1 if shares <= 2 else min(10000, 1 + ((shares - 2) * 9999) // 262142)
+
+
+def numbers(text: str) -> set[int]:
+    """Of a list such as ``0-3,7`` (cpuset(7)). Raises ``ValueError``."""
+    found: set[int] = set()
+    for part in text.split(",") if text else ():
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) >= _MOST_PROCESSORS:
+            raise ValueError(f"`{text}` is no list of numbers such as `0-3,7`")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

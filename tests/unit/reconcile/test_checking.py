@@ -8,6 +8,7 @@ import pytest
 
 from devenv import errors
 from devenv.reconcile import checking, convert, desired
+from devenv.runtime import cgroup, offered
 
 
 def environment(**services: dict[str, Any]) -> desired.Environment:
@@ -37,6 +38,16 @@ def check(service: dict[str, Any], scale: int = 1) -> None:
         ({"mem_limit": "-5"}, "`-5` is not a size"),
         ({"mem_limit": "1m"}, "6m is the least"),
         ({"mem_limit": "64m", "memswap_limit": "32m"}, "below its memory limit"),
+        ({"memswap_limit": "64m"}, "needs a memory limit"),
+        ({"mem_limit": "64m", "mem_reservation": "65m"}, "`mem_reservation` is above"),
+        ({"mem_swappiness": "101"}, "`mem_swappiness: 101`"),
+        ({"cpus": 1.0, "cpu_quota": 5000}, "twice"),
+        ({"cpu_period": 999}, "`cpu_period: 999`"),
+        ({"cpu_quota": 999}, "`cpu_quota: 999`"),
+        ({"cpuset": "0-"}, "`0-` is no list"),
+        ({"cpuset": "first"}, "`first` is no list"),
+        ({"blkio_config": {"weight": 9}}, "the weight 9 is not between 10 and 1000"),
+        ({"blkio_config": {"weight_device": [{"path": "/dev/x", "weight": 1001}]}}, "the weight 1001"),
         ({"logging": {"options": {"max-size": "large"}}}, "`logging: max-size: large`"),
         ({"logging": {"options": {"max-file": "0"}}}, "`logging: max-file: 0`"),
         ({"environment": {"": "x"}}, "has no name"),
@@ -84,13 +95,25 @@ def test_what_could_never_run_is_refused(service: dict[str, Any], problem: str) 
         {"network_mode": "service:db", "pid": "container:x", "ipc": "shareable", "uts": "host"},
         {"ulimits": {"core": {}, "memlock": -1, "nofile": {"soft": 5, "hard": -1}}},
         {"hostname": "a.b-c", "extra_hosts": ["a=::1", "b=host-gateway"], "dns": ["1.1.1.1", "fd00::1"]},
-        {"mem_limit": "64m", "memswap_limit": "-1", "cpus": 0},
+        {"mem_limit": "64m", "memswap_limit": "-1", "cpus": 0, "mem_swappiness": "0"},
+        {"cpuset": "0", "cpu_quota": -1, "cpu_period": 1000, "memswap_limit": "-1"},
         {"logging": {"options": {"max-size": "-1", "max-file": "3", "tag": "x"}}},
         {"healthcheck": {"test": ["NONE"]}},
     ],
 )
 def test_what_can_run_passes(service: dict[str, Any]) -> None:
     check(service)
+
+
+def test_a_processor_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "limits_available", lambda: {"cpuset": ""})
+    monkeypatch.setattr(offered, "processors", lambda: {0, 1})
+    check({"cpuset": "0-1"})
+    with pytest.raises(errors.SpecError, match=r"processors that this machine doesn't have: there are 0, 1"):
+        check({"cpuset": "1,7"})
+    # Where none can be bound to anyhow, a warning says so and the service starts.
+    monkeypatch.setattr(cgroup, "limits_available", lambda: {"cpuset": "no cgroup is delegated"})
+    check({"cpuset": "1,7"})
 
 
 def port(published: str, **more: str) -> dict[str, Any]:
