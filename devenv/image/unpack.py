@@ -98,8 +98,7 @@ class Unpacker:
     # -- one entry --------------------------------------------------------------------------------------------
 
     def _apply(self, entry: tar.Entry, reader: tar.Reader) -> None:
-        if len(self._opened) >= OPENED_LIMIT:
-            self._forget()
+        self._bound()
         parent, _, name = entry.name.rpartition(b"/")
         if parent == self._last[0] and name not in _NO_NAME and WHITEOUT not in name:
             _MAKERS[entry.kind](self, self._last[1], name, entry, reader)
@@ -305,8 +304,10 @@ class Unpacker:
         """Whiteouts in what is opaque would show: overlayfs doesn't look for any where nothing is merged."""
         for parts in self._whiteouts:
             if any(parts[:length] in self._opaque_folders for length in range(len(parts))):
+                self._bound()
                 os.unlink(parts[-1], dir_fd=self._folder(parts[:-1]).fd)
         for parts, mtime in sorted(self._times.items(), reverse=True):
+            self._bound()
             fd = self._folder(parts).fd
             os.utime(f"/proc/self/fd/{fd}/.", ns=(mtime, mtime))
 
@@ -422,6 +423,11 @@ class Unpacker:
             self._whiteouts = {key for key in self._whiteouts if key[:length] != parts}
             self._opaque_folders = {key for key in self._opaque_folders if key[:length] != parts}
         tree.remove_at(folder.fd, name)
+
+    def _bound(self) -> None:
+        """Between two steps: shells grant a process 1024 descriptors, and other layers are unpacked beside this one."""
+        if len(self._opened) >= OPENED_LIMIT:
+            self._forget()
 
     def _forget(self, keep: _Folder | None = None) -> None:
         """Close folders, whose paths may mean something else from now on."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
+import resource
 import shutil
 import stat
 import subprocess
@@ -76,7 +77,10 @@ def prefix(controller: int) -> str:
 
 
 def enter(beginning: str = "dvt-") -> Session:
-    """Make the session's surroundings. As an ordinary user that is the folder alone."""
+    """Make the session's surroundings. As an ordinary user that is the folder and the limits alone."""
+    # What shells grant, and the machine of a test often exceeds by far.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     folder = tempfile.mkdtemp(prefix=beginning, dir="/tmp")
     os.chmod(folder, 0o755)
     if os.geteuid() != 0:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import resource
 import stat
 
 import pytest
@@ -224,6 +225,21 @@ def test_twenty_thousand_files_and_deep_folders(tmp_path: pathlib.Path) -> None:
     given = {f"{number % 300}/{number}": "x" for number in range(5000)}
     unpacking.apply(tmp_path / "r", {**given, deep: "deep"})
     assert sum(len(files) for _, _, files in os.walk(tmp_path / "r")) == 5001
+
+
+def test_more_folders_than_may_be_open_at_once(tmp_path: pathlib.Path) -> None:
+    given: ocilayout.Layer = {f"top/{number % 50}/{number}/file": "x" for number in range(1500)}
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+    try:
+        unpacking.apply(tmp_path / "a", given)
+        unpacking.apply(tmp_path / "b", {f"top/{number}/.wh..wh..opq": "" for number in range(50)}, tmp_path / "a")
+        hidden = {name.replace("/file", "/.wh.file"): "" for name in given}
+        unpacking.apply(tmp_path / "c", hidden | {"top/.wh..wh..opq": ""}, tmp_path / "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(unpacking.listing(tmp_path / "a")) == 1500 * 2 + 51
+    assert sum(shown == "opaque" for shown in unpacking.listing(tmp_path / "b").values()) == 50
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
