@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ class Snapshots:
         if await self._loop.run(self._copies):
             await self._loop.run(self._store.copy, wanted, names, copyup.fill, boxes, copyup.duplicate)
         else:
-            await self._loop.run(self._store.freeze, wanted, names, boxes, copyup.duplicate)
+            await self._loop.run(self._store.freeze, wanted, names, copyup.fill, boxes, copyup.duplicate)
 
     async def restore(self, params: Params, send: Send) -> Any:
         """``name`` is missing for `undo`: the last one that was taken by itself."""
@@ -65,7 +66,7 @@ class Snapshots:
         names = sorted(found.volumes)
         boxes = {} if params.get("volumes_only") else self._refillable(found, send)
         there = [name for name in names if await self._loop.run(self._loop.containers.volumes.get, name)]
-        copy = copyup.fill if await self._loop.run(self._copies) else None
+        stacked = not await self._loop.run(self._copies)
         now = time.time()
         why = f"`{'snapshot restore ' + found.name if params.get('name') else 'undo'}`"
         before = snapshot_module.Snapshot(snapshot_module.automatic_name(now), now, why, anonymous=self._anonymous())
@@ -73,7 +74,7 @@ class Snapshots:
             if there:
                 await self._keep(before, there, {})
             began = time.monotonic()
-            await self._loop.run(self._store.restore, found, names, copy)
+            await self._loop.run(functools.partial(self._store.restore, found, names, copyup.fill, stacked=stacked))
             if boxes:
                 await self._loop.run(self._store.refill, found, boxes, before, copyup.duplicate)
             took = time.monotonic() - began

@@ -185,16 +185,46 @@ class SnapshotStore:
     # -- changing ----------------------------------------------------------------------------------------------
 
     def freeze(
-        self, snapshot: Snapshot, names: Iterable[str], boxes: Boxes = _NO_BOXES, duplicate: Copy | None = None
+        self,
+        snapshot: Snapshot,
+        names: Iterable[str],
+        copy: Copy,
+        boxes: Boxes = _NO_BOXES,
+        duplicate: Copy | None = None,
     ) -> Snapshot:
-        """Keep ``names`` by renaming, and ``boxes`` by copying. Nobody uses them."""
+        """Keep ``names`` by renaming, and ``boxes`` by copying. Nobody uses them. ``copy``: where layers are many."""
         with self._held():
             snapshot = self._boxed(snapshot, boxes, duplicate)
             kept = {}
             for name in names:
                 stack.unmounted(self.folder(name))
-                kept[name] = Kept(stack.freeze(self.folder(name), self.layers), self._labels(name))
+                kept[name] = Kept(self._frozen(name, copy), self._labels(name))
             return self._write(snapshot._replace(volumes=kept))
+
+    def _frozen(self, name: str, copy: Copy) -> tuple[str, ...]:
+        found = stack.load(self.folder(name))
+        if found is not None and len(found.lower) >= stack.DEEPEST:
+            raise errors.VolumeError(
+                f"the volume `{name}` has {len(found.lower)} layers, and there was no room to make one of them",
+                hint="`devenv snapshot rm` of what is not needed gives room",
+            )
+        layers = stack.freeze(self.folder(name), self.layers)
+        flat = self._flat(layers, copy)
+        if flat != layers:
+            stack.switch(self.folder(name), self.layers, flat)
+        return flat
+
+    def _flat(self, layers: tuple[str, ...], copy: Copy) -> tuple[str, ...]:
+        """One layer with what they make up together, where they are too many; as they are, where there is no room."""
+        if len(layers) <= stack.DEEP:
+            return layers
+        try:
+            with self.shown(layers) as place:
+                made = self._copied(place, copy)
+        except errors.VolumeError:
+            return layers
+        self._flush()
+        return (made,)
 
     def copy(
         self,
@@ -294,8 +324,8 @@ class SnapshotStore:
             return False
         return True
 
-    def restore(self, snapshot: Snapshot, names: Iterable[str], copy: Copy | None) -> None:
-        """Let volumes have what ``snapshot`` kept of them. Nobody uses them. ``copy``: where they can't be stacked.
+    def restore(self, snapshot: Snapshot, names: Iterable[str], copy: Copy, *, stacked: bool) -> None:
+        """Let volumes have what ``snapshot`` kept of them. Nobody uses them.
 
         ``forget_old`` removes what they had: for a large file that takes a while, as it leaves the page cache.
         """
@@ -309,8 +339,8 @@ class SnapshotStore:
                 stack.unmounted(self.folder(name))
                 # Of an overlay nothing can be cloned, so a volume becomes one only where that is the way or it is one.
                 layered = len(kept.layers) > 1 or stack.load(self.folder(name)) is not None
-                if copy is None or (layered and self.stacks()):
-                    stack.switch(self.folder(name), self.layers, kept.layers)
+                if stacked or (layered and self.stacks()):
+                    stack.switch(self.folder(name), self.layers, self._flat(kept.layers, copy))
                 else:
                     self._exchange(name, kept.layers, copy)
 

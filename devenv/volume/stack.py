@@ -19,7 +19,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import errors
@@ -27,6 +27,13 @@ from devenv.linux import mount
 from devenv.util import fs, lock, tree
 
 DATA = "_data"
+# Layers that a volume may have before a snapshot makes one of them: each is looked through for a name that isn't there.
+DEEP = 64
+# The kernel's own end is 500 (OVL_MAX_STACK), and 200 or so before Linux 6.5.
+DEEPEST = 180
+
+_SOURCE = "devenv-volume"
+_WORD = 256  # bytes, with its NUL, that fsconfig(2) takes for a string
 
 
 class Stack(NamedTuple):
@@ -60,7 +67,7 @@ def mounted(folder: str, layers: str) -> None:
             return
         lower = [f"{layers}/{each}" for each in found.lower]
         try:
-            _attach(_overlay(lower, f"{folder}/{found.upper}", f"{folder}/{found.work}"), f"{folder}/{DATA}")
+            _mount(lower, f"{folder}/{found.upper}", f"{folder}/{found.work}", f"{folder}/{DATA}")
         except OSError as exc:
             raise errors.VolumeError(
                 f"the volume `{os.path.basename(folder)}` can't be put together from its snapshots: {exc.strerror}",
@@ -68,45 +75,54 @@ def mounted(folder: str, layers: str) -> None:
             ) from exc
 
 
-def _attach(tree: int, place: str) -> None:
-    try:
-        mount.move_mount(tree, "", mount.AT_FDCWD, place, mount.MOVE_MOUNT_F_EMPTY_PATH)
-    finally:
-        os.close(tree)
-
-
 def show(lower: Sequence[str], place: str) -> None:
     """Mount layers at ``place``, to read."""
-    _attach(_overlay(lower, "", ""), place)
+    _mount(lower, "", "", place)
 
 
-def _overlay(lower: Sequence[str], upper: str, work: str) -> int:
-    """A mount that stands nowhere yet; without ``upper`` nothing can be written to it."""
-    context = mount.fsopen("overlay")
+def _mount(lower: Sequence[str], upper: str, work: str, place: str) -> None:
+    """Without ``upper`` nothing can be written to it."""
     with contextlib.ExitStack() as opened:
-        opened.callback(os.close, context)
-        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "source", "devenv-volume")
-        # One string has at most 255 bytes (fsconfig(2)), and lists of single ones need kernel 6.5.
-        names = []
-        for path in lower:
+
+        def name(path: str) -> str:
             fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(os.close, fd)
-            names.append(f"/proc/self/fd/{fd}")
-        together = ":".join(names)
-        if len(together) < 256:
+            return f"/proc/self/fd/{fd}"
+
+        layers = [name(path) for path in lower]
+        options = {"upperdir": name(upper), "workdir": name(work)} if upper else {}
+        # Folders that are in a layer can be renamed; whatever mounts layers of ours says the same.
+        options |= {"index": "off", "metacopy": "off", "redirect_dir": "on"}
+        try:
+            tree = _made(layers, options)
+        except OSError as exc:
+            if exc.errno != errno.EINVAL or len(":".join(layers)) < _WORD:
+                raise
+            # Before kernel 6.5 so many fit only into the page of mount(2).
+            told = ",".join(f"{key}={value}" for key, value in {"lowerdir": ":".join(layers), **options}.items())
+            mount.mount(_SOURCE, place, "overlay", 0, told)
+            return
+        opened.callback(os.close, tree)
+        mount.move_mount(tree, "", mount.AT_FDCWD, place, mount.MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def _made(layers: Sequence[str], options: Mapping[str, str]) -> int:
+    """A mount that stands nowhere yet."""
+    context = mount.fsopen("overlay")
+    try:
+        mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "source", _SOURCE)
+        together = ":".join(layers)
+        if len(together) < _WORD:
             mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir", together)
         else:
-            for name in names:
-                mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir+", name)
-        for key, path in (("upperdir", upper), ("workdir", work)) if upper else ():
-            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, fd)
-            mount.fsconfig(context, mount.FSCONFIG_SET_STRING, key, f"/proc/self/fd/{fd}")
-        # Folders that are in a layer can be renamed; whatever mounts layers of ours says the same.
-        for key, value in (("index", "off"), ("metacopy", "off"), ("redirect_dir", "on")):
+            for layer in layers:
+                mount.fsconfig(context, mount.FSCONFIG_SET_STRING, "lowerdir+", layer)
+        for key, value in options.items():
             mount.fsconfig(context, mount.FSCONFIG_SET_STRING, key, value)
         mount.fsconfig(context, mount.FSCONFIG_CMD_CREATE)
         return mount.fsmount(context, 0)
+    finally:
+        os.close(context)
 
 
 def possible(folder: str) -> bool:
@@ -115,7 +131,7 @@ def possible(folder: str) -> bool:
     try:
         for name in ("lower", "upper", "work"):
             os.makedirs(f"{place}/{name}", mode=0o700)
-        os.close(_overlay([f"{place}/lower"], f"{place}/upper", f"{place}/work"))
+        os.close(_made([f"{place}/lower"], {"upperdir": f"{place}/upper", "workdir": f"{place}/work"}))
         return True
     except OSError:
         return False

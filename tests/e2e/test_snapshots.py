@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devenv import errors
 from devenv.linux import rename
 from devenv.runtime import copyup
 from devenv.util import paths
@@ -240,20 +242,71 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.root
 @machine.needs_root
-@pytest.mark.parametrize("copies", [False, True], ids=["renamed", "copied"])
-@pytest.mark.parametrize("step", ["save", "save again", "restore", "remove", "first remove"])
-def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], step: str, copies: bool) -> None:
-    if not copies and not stack.possible(str(tmp_path)):
+def test_many_layers_become_one(tmp_path: pathlib.Path) -> None:
+    """The kernel mounts so many and no more, and before Linux 6.5 in other words."""
+    if not stack.possible(str(tmp_path)):
         pytest.skip("needs hardware: a filesystem that overlays can be on")
-    copy = copyup.fill if copies else None
+    store = Store(tmp_path)
+    store.volumes.ensure("v")
+    for number in range(stack.DEEP + 3):
+        store.write(str(number))
+        store.freeze(snapshot.Snapshot(f"s{number}", float(number)), ["v"], copyup.fill)
+        assert store.content() == str(number)
+    deepest = max(len(each.volumes["v"].layers) for each in store.list())
+    assert deepest == stack.DEEP
+    assert len(store.list()[-1].volumes["v"].layers) < 5
+    for number in (0, stack.DEEP // 2, stack.DEEP - 1, stack.DEEP, stack.DEEP + 2):
+        store.restore(store.find(f"s{number}"), ["v"], copyup.fill, stacked=True)
+        assert store.content() == str(number)
+
+
+@pytest.mark.root
+@machine.needs_root
+def test_many_layers_stay_where_there_is_no_room(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not stack.possible(str(tmp_path)):
+        pytest.skip("needs hardware: a filesystem that overlays can be on")
+    monkeypatch.setattr(stack, "DEEP", 2)
+    monkeypatch.setattr(stack, "DEEPEST", 5)
+
+    def full(folder: str, source: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(tmp_path)
+    store.volumes.ensure("v")
+    for number in range(5):
+        store.write(str(number))
+        store.freeze(snapshot.Snapshot(f"s{number}", float(number)), ["v"], full)
+    store.write("last")
+    with pytest.raises(errors.VolumeError, match="has 5 layers, and there was no room"):
+        store.freeze(snapshot.Snapshot("more", 9.0), ["v"], full)
+    assert store.content() == "last"
+    store.restore(store.find("s4"), ["v"], full, stacked=True)
+    assert store.content() == "4"
+
+
+@pytest.mark.root
+@machine.needs_root
+@pytest.mark.parametrize("way", ["renamed", "copied", "made one"])
+@pytest.mark.parametrize("step", ["save", "save again", "restore", "remove", "first remove"])
+def test_a_kill_loses_neither_state(
+    tmp_path: pathlib.Path, dying: list[int], step: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacked = way != "copied"
+    if stacked and not stack.possible(str(tmp_path)):
+        pytest.skip("needs hardware: a filesystem that overlays can be on")
+    if way == "made one":
+        monkeypatch.setattr(stack, "DEEP", 0)
 
     def keep(store: Store, wanted: snapshot.Snapshot) -> None:
-        if copy:
-            store.copy(wanted, ["v"], copy)
+        if stacked:
+            store.freeze(wanted, ["v"], copyup.fill)
         else:
-            store.freeze(wanted, ["v"])
+            store.copy(wanted, ["v"], copyup.fill)
 
-    for kill in range(1, 40):
+    def restore(store: Store, wanted: snapshot.Snapshot) -> None:
+        store.restore(wanted, ["v"], copyup.fill, stacked=stacked)
+
+    for kill in range(1, 60):
         store = Store(tmp_path / str(kill))
         store.volumes.ensure("v")
         store.write("one")
@@ -267,7 +320,7 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
                 keep(store, snapshot.Snapshot("b", 2.0))
             elif step == "restore":
                 keep(store, snapshot.Snapshot("auto-b", 2.0, "restore"))
-                store.restore(store.find("a"), ["v"], copy)
+                restore(store, store.find("a"))
             else:
                 store.keep_removed("v", snapshot.Snapshot("auto-b", 2.0, "rm"))
         except Killed:
@@ -280,13 +333,13 @@ def test_a_kill_loses_neither_state(tmp_path: pathlib.Path, dying: list[int], st
         if not there:
             last = again.last_automatic()
             assert last is not None
-            again.restore(last, ["v"], copy)
+            restore(again, last)
             assert again.content() == now
         if again.get("a"):
-            again.restore(again.find("a"), ["v"], copy)
+            restore(again, again.find("a"))
             assert again.content() == "one"
         if again.get("auto-b") and step == "restore":
-            again.restore(again.find("auto-b"), ["v"], copy)
+            restore(again, again.find("auto-b"))
             assert again.content() == "two"
         if finished:
             assert kill > 3
