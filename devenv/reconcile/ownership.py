@@ -94,12 +94,12 @@ def _existing(path: str) -> str:
 
 
 def _without_root(entry: Mapping[str, Any], uid: int) -> str:
-    ids = idmap.current("/proc/self/uid_map")
     try:
-        outside = f" belongs to {idmap.outside(ids, uid)} on this machine, and what"
+        outside = idmap.outside(idmap.current("/proc/self/uid_map"), uid)
     except OSError:
-        outside = ""
+        return ""  # there is no such user where a single id is mapped: the start says so
     return (
-        f"in `{entry['source']}` what its user {uid} makes{outside} is yours it can't write: without root the ids of "
-        "a mount can't be mapped, and only the service's root is you (`user: root`)"
+        f"in `{entry['source']}` what its user {uid} makes belongs to {outside} on this machine, and what is yours "
+        "it can't write: without root the ids of a mount can't be mapped, and only the service's root is you "
+        "(`user: root`)"
     )

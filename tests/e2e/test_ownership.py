@@ -170,6 +170,53 @@ def test_in_a_user_namespace_of_its_own(devenv: runner.Devenv, project: projects
     assert owners(project / "made") == PERSON
 
 
+@pytest.mark.root
+@machine.needs_root
+@pytest.mark.parametrize("name", ["dvrange", "dvplain"])
+@pytest.mark.parametrize("kind", filesystem.kinds("tmpfs", "ext4", "btrfs", "xfs"))
+def test_as_an_ordinary_user_every_filesystem(
+    devenv_as: Callable[[str], runner.Devenv],
+    surroundings: isolation.Session,
+    short_path: pathlib.Path,
+    kind: str,
+    name: str,
+) -> None:
+    """The container's root is the person and no other can be, whatever the filesystem: a user of a container is an id
+    of the person's range, has what others have of the person's files, and without a range there is none."""
+    devenv, person = devenv_as(name), surroundings.users[name].uid
+    with filesystem.mounted(kind, short_path / "fs", short_path / "images"):
+        os.chmod(short_path / "fs", 0o755)
+        project = projects.Project(short_path / "fs" / "project", person).write(USERS.replace("4711:4712", str(person)))
+        devenv.cwd = str(project.path)
+        services = ("root", "other", "person")
+        for service in services:
+            project.write({f"{service}/theirs": "ours\n", f"{service}/closed": "ours\n"})
+            os.chmod(project / service, 0o777)
+            os.chmod(project / service / "theirs", 0o644)
+            os.chmod(project / service / "closed", 0o600)
+        own(project.path, (person, person))
+        if name == "dvplain":
+            told = devenv("up", "-d", "other", code=None)
+            assert "belongs to" not in told.stderr
+            assert "user 999:0 does not exist in this user namespace" in told.stderr
+            assert told.returncode == 1
+            services = ("root",)
+        told = devenv("up", "-d", *services)
+        for service in services:
+            script = "cd /src; stat -c %u:%g theirs; cat theirs; mkdir d; echo x > d/f; cat closed 2>&1; exit 0"
+            said = devenv.inside(service, script).split("\n")
+            assert said[:2] == ["0:0", "ours"]
+            on_disk = owners(project / service / "d/f")[0]
+            if service == "root":
+                assert on_disk == person
+                assert said[2] == "ours"
+            else:
+                assert on_disk not in {0, person}
+                assert "Permission denied" in said[2]
+                assert f"belongs to {on_disk} on this machine" in told.stderr
+        devenv("down")
+
+
 def test_as_an_ordinary_user_root_is_the_person(
     devenv_as: Callable[[str], runner.Devenv],
     rootless_user: isolation.User,
