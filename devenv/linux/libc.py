@@ -26,6 +26,7 @@ SYS_fsmount = 432
 SYS_close_range = 436
 SYS_openat2 = 437
 SYS_mount_setattr = 442
+SYS_quotactl_fd = 443
 
 
 def check(result: int, path: str | bytes | None = None) -> int:

@@ -64,6 +64,7 @@ def _problems(environment: desired.Environment, name: str) -> Iterator[str]:
         yield from _processors(convert.resources(service), service)
         yield from _disks(convert.block_io(service, lambda path: (0, 0)))
         convert.size(service.get("shm_size"))
+        convert.storage_size(service)
         convert.device_rules(service)
         if not service.get("network_mode"):
             convert_network.endpoints(service, environment.definitions("networks"))

@@ -22,7 +22,7 @@ from devenv import errors
 from devenv.image import store as image_store
 from devenv.network import hosts, manager, resolv, types
 from devenv.reconcile import convert_network, naming, record, snapshots
-from devenv.runtime import bundle, cgroup, monitor_client, resources, state
+from devenv.runtime import bundle, cgroup, monitor_client, quota, resources, state
 from devenv.util import fs, identity, paths, tree
 from devenv.volume import snapshot as snapshot_module
 from devenv.volume import volume as volume_module
@@ -115,6 +115,7 @@ class Containers:
         self._write_resolver(made)
         self._check_files(made)
         snapshots.mount_volumes(self.where, made)
+        self._confine(made)
         if shares:
             self._join(made, shares)
         left = state.load(self.where.container(made.id))
@@ -122,6 +123,11 @@ class Containers:
             # A killed supervisor left it waiting, nobody knows how far connected.
             self.monitor.delete(made.id, force=True)
         return self.monitor.create(made.id, restarts=restarts)
+
+    def _confine(self, made: record.Record) -> None:
+        """At each start, since a restored snapshot is another folder in the place of the one that was limited."""
+        if made.storage_size:
+            quota.confine(snapshots.writable(self.where, made), made.storage_size, f"{self.where.data}/quota.lock")
 
     def _check_files(self, made: record.Record) -> None:
         if lost_files(self.where, made):
@@ -214,6 +220,7 @@ class Containers:
         trash = self._hidden("old", made.id)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.where.container(made.id), trash)
+        quota.release(f"{trash}/upper")
         tree.remove(trash)
         tree.remove(self.where.container_files(made.id))
         if not released:
@@ -247,6 +254,7 @@ class Containers:
         for name in names:
             # Another project's id may begin like ours; the 64 digits after it settle whose it is.
             if name.startswith(mine) and len(name) == len(mine[0]) + 64:
+                quota.release(f"{folder}/{name}/upper")
                 tree.remove(f"{folder}/{name}")
 
     def sweep_files(self, made: Sequence[record.Record]) -> None:

@@ -39,7 +39,6 @@ NOT_EFFECTIVE = {
     "isolation": "it is for Windows",
     "models": "Docker runs them; a service whose image serves the model does the same, its address in `environment`",
     "provider": "it is a plugin of Docker's; a service or `post_start` can run the same program",
-    "storage_opt": "overlayfs has no size; a `tmpfs` for what is written has one, or a quota of the disk",
     "use_api_socket": "there is no daemon; bind the socket of one that the service is to speak to",
 }
 
@@ -200,6 +199,11 @@ def cgroup_parent(service: Service) -> str:
     return "/".join(f"{'-'.join(words[:count])}.slice" for count in range(1, len(words) + 1))
 
 
+def storage_size(service: Service) -> int:
+    """What a container may write of its own, in bytes; 0 for no limit."""
+    return size((service.get("storage_opt") or {}).get("size")) or 0
+
+
 UNCONFINED = "unconfined"
 
 
@@ -314,6 +318,11 @@ def warnings(name: str, service: Service) -> list[str]:
         f"service `{name}`: `{attribute}` has no effect ({what})"
         for attribute, what in NOT_EFFECTIVE.items()
         if service.get(attribute)
+    ]
+    found += [
+        f"service `{name}`: `storage_opt: {option}` has no effect (`size` has)"
+        for option in service.get("storage_opt") or {}
+        if option != "size"
     ]
     reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
     if reservations.get("generic_resources"):

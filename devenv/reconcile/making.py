@@ -25,7 +25,7 @@ from devenv.reconcile import (
     record,
     usernamespace,
 )
-from devenv.runtime import bundle, cgroup, offered, programs, resources
+from devenv.runtime import bundle, cgroup, offered, programs, quota, resources
 from devenv.util import identity, paths
 
 
@@ -98,6 +98,7 @@ def make(
         mounts=tuple(laid.summary),
         volumes=tuple(laid.volumes),
         anonymous_volumes=tuple(sorted(laid.anonymous.values())),
+        storage_size=_storage_size(service, where),
         stop_signal=convert.stop_signal(service, image.config),
         stop_grace_period=convert.grace_period(service),
         healthcheck=convert_health.check(service, image.config),
@@ -210,6 +211,11 @@ def limits(service: convert.Service) -> resources.Resources:
     return offered.without(wanted, offered.lacking(wanted))
 
 
+def _storage_size(service: convert.Service, where: paths.Paths) -> int:
+    wanted = convert.storage_size(service)
+    return 0 if not wanted or quota.missing(where.data) else wanted
+
+
 def _controlled(wanted: resources.Resources) -> resources.Resources:
     return resources.without(wanted, (name for name, reason in cgroup.limits_available().items() if reason))
 
@@ -243,7 +249,7 @@ def _runtime(service: convert.Service, state: str) -> bundle.Runtime | None:
     return bundle.Runtime(program, state)
 
 
-def unset_limits(service: convert.Service) -> list[str]:
+def unset_limits(service: convert.Service, where: paths.Paths) -> list[str]:
     """What this machine can't do, limits above all, and why: the container runs without."""
     available = cgroup.limits_available()
     wanted = convert.resources(service)
@@ -254,6 +260,8 @@ def unset_limits(service: convert.Service) -> list[str]:
     unset += [f"`{limit.attribute}` has no effect {why}" for limit, why in lacking.items()]
     if convert.cgroup_parent(service) and cgroup.place().version == 0:
         unset.append(f"its `cgroup_parent` has no effect: {cgroup.place().reason}")
+    if convert.storage_size(service) and (reason := quota.missing(where.data)):
+        unset.append(f"`storage_opt: size` has no effect: {reason}")
     return unset + convert_logging.missing(service)
 
 

@@ -47,6 +47,7 @@ class Record:
     mounts: tuple[dict[str, Any], ...]
     volumes: tuple[str, ...]  # names of volumes it uses; anonymous ones too
     anonymous_volumes: tuple[str, ...]
+    storage_size: int = 0  # bytes that its writable layer may take; 0 for as many as there are
     stop_signal: str
     stop_grace_period: float  # seconds
     healthcheck: dict[str, Any] | None

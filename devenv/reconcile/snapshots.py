@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from devenv import errors
 from devenv.reconcile import record
@@ -65,9 +66,18 @@ def unmount_volumes(where: paths.Paths, project_id: str) -> None:
 
 def uppers(where: paths.Paths, made: record.Record) -> list[tuple[str, str]]:
     """The folders that a container has written to, one for each overlay of its root, and where that is."""
+    return [(each["target"], each["upper"]) for each in _overlays(where, made)]
+
+
+def writable(where: paths.Paths, made: record.Record) -> list[str]:
+    """All folders that a container's own files are in, those that overlayfs works in with them."""
+    return [each[part] for each in _overlays(where, made) for part in ("upper", "work")]
+
+
+def _overlays(where: paths.Paths, made: record.Record) -> list[dict[str, Any]]:
     config = bundle.load(where.container(made.id), name=made.name)
     layout = json.loads((config.get("annotations") or {}).get(bundle.ROOTFS) or "{}")
-    return [(each["target"], each["upper"]) for each in layout.get("overlays") or []]
+    return list(layout.get("overlays") or [])
 
 
 def _stacked(where: paths.Paths, made: record.Record) -> Iterator[tuple[str, str]]:

@@ -258,7 +258,7 @@ class Operations:
     def _warn(self, environment: desired.Environment, images: Mapping[str, image_store.Image], send: Send) -> None:
         for name in sorted(environment.services):
             service = environment.services[name]
-            unset = [f"service `{name}`: {text}" for text in making.unset_limits(service)]
+            unset = [f"service `{name}`: {text}" for text in making.unset_limits(service, self._loop.where)]
             confined = confinement.notes(service, environment.directory)
             if name in images:
                 confined = [*confined, *ownership.notes(service, images[name], environment.directory)]

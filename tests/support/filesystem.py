@@ -19,8 +19,13 @@ def kinds(*wanted: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def mounted(kind: str, place: pathlib.Path, images: pathlib.Path, size: int = LEAST) -> Iterator[None]:
-    """At ``place``, which is made; skips the test where the kernel can't. ``images`` is emptied afterwards."""
+def mounted(
+    kind: str, place: pathlib.Path, images: pathlib.Path, size: int = LEAST, *, made: str = "", options: str = "loop"
+) -> Iterator[None]:
+    """At ``place``, which is made; skips the test where the kernel can't. ``images`` is emptied afterwards.
+
+    ``made``: further arguments of mkfs.
+    """
     place.mkdir()
     images.mkdir(exist_ok=True)
     if kind == "tmpfs":
@@ -29,8 +34,8 @@ def mounted(kind: str, place: pathlib.Path, images: pathlib.Path, size: int = LE
         image = images / f"{kind}.img"
         with open(image, "wb") as file:
             file.truncate(size)
-        subprocess.run([f"mkfs.{kind}", str(image)], check=True, capture_output=True)
-        command = ["mount", "-o", "loop", str(image), str(place)]
+        subprocess.run([f"mkfs.{kind}", *made.split(), str(image)], check=True, capture_output=True)
+        command = ["mount", "-o", options, str(image), str(place)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
