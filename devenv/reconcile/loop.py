@@ -620,7 +620,8 @@ class Loop:
         """What its first container printed last, for an error message."""
         for container in self.of_service(service):
             lines = logs.read(self.where.container(container.id), tail=10)
-            return "".join(line.data.decode(errors="replace") for line in lines)
+            texts = (line.data.decode(errors="replace") + ("" if line.partial else "\n") for line in lines)
+            return "".join(texts).rstrip("\n")
         return ""
 
     async def wait_until(

@@ -384,7 +384,8 @@ def _enter_root(plan: Plan, wire: socket.socket, shm: int) -> None:
         private = mountoptions.propagation(wanted) & mount.MS_PRIVATE if wanted else 0
         with rootfs.doing("keeping the container's mounts to itself"):
             mount.mount("none", "/", "", mount.MS_REC | (private or mount.MS_SLAVE))
-        builder = rootfs.Builder(plan.config, plan.layout, plan.sources)
+        who = functools.partial(identify, described=plan.process, named=plan.user, groups=plan.groups, exact=plan.exact)
+        builder = rootfs.Builder(plan.config, plan.layout, plan.sources, user_of=who)
         builder.build(plan.process["cwd"] if plan.exact else "/")
         if shm >= 0:
             builder.adopt(shm, "/dev/shm")

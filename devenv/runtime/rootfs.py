@@ -14,11 +14,11 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from devenv.linux import mount, namespace, openat2, statfs
-from devenv.runtime import copyup, devices, fuseoverlay, idmap, imagemount, labels, mountoptions, staging
+from devenv.runtime import copyup, devices, fuseoverlay, idmap, imagemount, labels, mountoptions, staging, user
 from devenv.runtime import overlay as overlay_
 from devenv.runtime.failure import Failure, doing
 
@@ -188,8 +188,17 @@ def _set_attributes(tree: int, flags: int, added: int, cleared: int) -> None:
 class Builder:
     """Mounts one container's root. Used in its first process, before it is let go."""
 
-    def __init__(self, config: dict[str, Any], layout: dict[str, Any], sources: Sources) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        layout: dict[str, Any],
+        sources: Sources,
+        *,
+        user_of: Callable[[int], user.User] | None = None,
+    ) -> None:
+        """``user_of`` says, by a descriptor of the root, who the first process will be."""
         self._config = config
+        self._user_of = user_of
         self._linux = config.get("linux") or {}
         self._layout = layout
         self._sources = sources
@@ -422,8 +431,11 @@ class Builder:
     def _bind(self, tree: int, target: str, options: mountoptions.Options, *, source: str) -> None:
         try:
             is_folder = stat.S_ISDIR(os.fstat(tree).st_mode)
+            fresh = options.copyup and is_folder and self._existing(target) is None
             place = self._place(target, is_folder=is_folder)
             try:
+                if fresh:
+                    self._give(place)
                 if options.copyup and is_folder:
                     # By way of a tree with other ids if it has some: it was left writable for that.
                     copyup.fill(f"/proc/self/fd/{tree}" if options.idmap else source, place)
@@ -436,6 +448,13 @@ class Builder:
             _propagate(tree, *(options.propagation or (mount.MS_PRIVATE | mount.MS_REC,)))
         finally:
             os.close(tree)
+
+    def _give(self, place: int) -> None:
+        """To who uses it: a volume of root's, for which the image has nothing, would be of use to nobody."""
+        if self._user_of is not None:
+            who = self._user_of(self.root)
+            with contextlib.suppress(OSError):  # not every user namespace has it
+                os.chown(f"/proc/self/fd/{place}", who.uid, who.gid)
 
     def adopt(self, tree: int, target: str) -> None:
         """Attach a detached tree that somebody else cloned, and close it."""

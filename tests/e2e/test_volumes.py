@@ -77,6 +77,30 @@ def test_the_commands(anyone: runner.Devenv, project: projects.Project) -> None:
     assert devenv("volume", "ls", "-q").stdout == ""
 
 
+@pytest.mark.parametrize("anyone", ["root", "dvrange"], indirect=True)
+def test_a_new_volume_belongs_to_who_uses_it(anyone: runner.Devenv, project: projects.Project) -> None:
+    """Docker's would be root's, and of use to nobody; where the image has a folder, that says whose it is."""
+    project.write(
+        """
+        name: vol
+        services:
+          app:
+            image: "host:"
+            user: "999:998"
+            command: [sleep, "1000"]
+            stop_signal: SIGKILL
+            volumes: ["data:/srv/new/data", "/anonymous", "there:/srv/new", "bare:/bare:nocopy"]
+        volumes: {data: {}, there: {}, bare: {}}
+        """
+    )
+    anyone("up", "-d")
+    look = "stat -c %u:%g /srv/new/data /anonymous /srv/new /bare"
+    assert anyone.inside("app", look).split() == ["999:998"] * 3 + ["0:0"]
+    anyone.inside("app", "touch /srv/new/data/mine /anonymous/mine")
+    anyone("up", "-d", "--force-recreate")
+    assert anyone.inside("app", f"touch /srv/new/data/more; {look}").split() == ["999:998"] * 3 + ["0:0"]
+
+
 def test_a_tmpfs_by_driver_opts(anyone: runner.Devenv, project: projects.Project) -> None:
     project.write(PROJECT)
     anyone("up", "-d")
