@@ -93,6 +93,10 @@ def written(path: str, *, what: str) -> Iterator[BinaryIO]:
 def given(path: str) -> Iterator[tuple[source.Source, str]]:
     """A file, or stdin for `-`; and what to call it."""
     if path not in {"", "-"}:
+        try:
+            source.File(path).open().close()
+        except OSError as exc:
+            raise errors.UsageError(f"`{path}` can't be read: {exc.strerror}") from exc
         yield source.File(path), path
         return
     if terminal.is_terminal(sys.stdin):

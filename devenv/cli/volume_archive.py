@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO, cast
 import typer
 
 from devenv import errors
-from devenv.cli import image_archive, inventory, operate, terminal, voluming
+from devenv.cli import image_archive, operate, terminal, voluming
 from devenv.reconcile import jobs
 from devenv.runtime import copyup, packing, unpacking
 from devenv.util import paths
@@ -41,6 +41,11 @@ def load(
     where = voluming.change()
     with image_archive.given(file) as (given, _), contextlib.closing(given.open()) as stream:
         owned = _found_or_made(ctx, where, name)
+        if voluming.in_use(where, owned):
+            raise errors.VolumeError(
+                f"volume `{name}` is in use, and what runs would write between what comes in",
+                hint="`devenv stop` the service first",
+            )
         with _opened(where, owned) as path:
             unpacker = _unpack(cast(BinaryIO, stream), path)  # of a file it needs `read` alone
         jobs.forget(where, owned.project)
@@ -93,8 +98,7 @@ def clone(
     store = voluming.store(where, owned.project)
     if store.get(copy) is not None:
         raise errors.VolumeError(f"volume `{copy}` is there already", hint=f"`devenv volume rm {copy}` removes it")
-    running = [item for item in inventory.load(where) if item.state in inventory.ACTIVE]
-    if voluming.users(where, running).get(owned.key):
+    if voluming.in_use(where, owned):
         terminal.warn(f"`{name}` is in use: what is written meanwhile may be in the copy by half")
     made = store.ensure(copy, labels=owned.volume.labels)
     with _opened(where, owned) as path:

@@ -65,8 +65,19 @@ def find(ctx: typer.Context, where: paths.Paths, name: str) -> Owned:
         names = ", ".join(f"`{each.project}/{each.volume.name}`" for each in found)
         raise errors.VolumeError(f"several projects have a volume `{name}`", hint=f"say which: {names}")
     if not found:
-        raise errors.VolumeError(f"there is no volume `{name}`", hint="`devenv volume ls` lists them")
+        hint = "`devenv volume ls` lists them"
+        # By its key in the spec: it is named after the project.
+        alike = [each.volume.name for each in every(where) if each.volume.name.endswith(f"_{name}")]
+        raise errors.VolumeError(
+            f"there is no volume `{name}`", hint=f"did you mean `{alike[0]}`?" if len(alike) == 1 else hint
+        )
     return found[0]
+
+
+def in_use(where: paths.Paths, owned: Owned) -> bool:
+    """By a container that runs."""
+    running = [item for item in inventory.load(where) if item.state in inventory.ACTIVE]
+    return bool(users(where, running).get(owned.key))
 
 
 @contextlib.contextmanager

@@ -164,7 +164,10 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
     parts["x-devenv"] = {key: value for key, value in (service.get("x-devenv") or {}).items() if key not in VOLATILE}
     parts["image"] = image_id
     if service.get("volumes"):
-        parts["volumes"] = [_without_reference(entry) for entry in service["volumes"]]
+        parts["volumes"] = [
+            [_without_reference(entry) for entry in service["volumes"]],
+            {key: _volume(environment, key) for key in sorted(_volumes(service))},
+        ]
     if service.get("pre_start"):
         parts["pre_start"] = [
             {key: value for key, value in hook.items() if key != "reference"} for hook in service["pre_start"]
@@ -187,6 +190,17 @@ def sections(environment: Environment, name: str, image_id: str) -> dict[str, st
         {key: definitions[key]["name"] for key in service.get("networks") or {}},
     ]
     return {key: _digest(value) for key, value in sorted(parts.items()) if value not in (None, [], {}, "")}
+
+
+def _volumes(service: Mapping[str, Any]) -> set[str]:
+    """Those that have a definition of their own."""
+    return {str(each["source"]) for each in service["volumes"] if each.get("type") == "volume" and each.get("source")}
+
+
+def _volume(environment: Environment, key: str) -> list[Any]:
+    """What makes it another one with other data."""
+    found = environment.definitions("volumes").get(key) or {}
+    return [found.get("name"), bool(found.get("external")), found.get("driver_opts") or {}]
 
 
 def _without_reference(entry: Mapping[str, Any]) -> Mapping[str, Any]:

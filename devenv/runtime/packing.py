@@ -11,7 +11,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from devenv.linux import openat2
 from devenv.util import tarinfo
@@ -69,12 +69,30 @@ def resolved(root: int, path: str) -> str:
     raise OSError(40, os.strerror(40), path)
 
 
+class _Out:
+    """Complains once of a reader that is gone: tarfile writes what it has left when it is thrown away, too."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._gone = False
+
+    def write(self, data: bytes, /) -> int:
+        if self._gone:
+            return len(data)
+        try:
+            return self._out.write(data)
+        except BrokenPipeError:
+            self._gone = True
+            raise
+
+
 class Packer:
     """Writes trees to one archive."""
 
     def __init__(self, out: BinaryIO, *, crossing: Callable[[str], bool] | None = None, xattrs: bool = True) -> None:
         """``crossing``: whether to go into what is mounted at a path of the archive; None for always."""
-        self._archive = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115  see close()
+        told = cast(BinaryIO, _Out(out))  # whatever can be written to does
+        self._archive = tarfile.open(fileobj=told, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115  see close()
         self._crossing = crossing
         self._xattrs = xattrs
         self._links: dict[tuple[int, int], str] = {}

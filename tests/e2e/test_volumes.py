@@ -51,6 +51,15 @@ def test_the_commands(anyone: runner.Devenv, project: projects.Project) -> None:
     with tarfile.open(project / "kept.tar") as archive:
         assert sorted(archive.getnames()) == ["d", "d/f", "hole", "link", "sym"]
     devenv("volume", "import", "other", "kept.tar")
+    # What runs would write between what comes in.
+    assert "`vol_data` is in use" in devenv("volume", "import", "vol_data", "kept.tar", code=1).stderr
+    assert "`none.tar` can't be read: No such file" in devenv("volume", "import", "other", "none.tar", code=2).stderr
+    assert "did you mean `vol_data`?" in devenv("volume", "export", "data", "-o", "x", code=1).stderr
+    with devenv.start("volume", "export", "vol_data", stderr=subprocess.PIPE) as reading:
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        reading.stdout.close()
+        assert "Traceback" not in reading.stderr.read()
     assert devenv("volume", "clone", "vol_data", "again").stdout == "again\n"
     assert devenv("volume", "create", "--label", "a=b", "made").stdout == "made\n"
     project.write(
@@ -108,6 +117,26 @@ def test_a_tmpfs_by_driver_opts(anyone: runner.Devenv, project: projects.Project
     assert anyone.inside("app", "head -c 2M /dev/zero > /scratch/x; stat -c %s /scratch/x", code=None).strip() == str(
         1 << 20
     )
+
+
+def test_another_name_is_another_volume(devenv: runner.Devenv, project: projects.Project) -> None:
+    """Of a key in the spec that stays: its containers are made anew, or they would go on with the former's data."""
+    project.write(PROJECT)
+    devenv("up", "-d")
+    devenv.inside("app", "echo first > /data/f")
+    devenv("volume", "create", "elsewhere")
+    named = "data: {external: true, name: elsewhere}"
+    project.write(PROJECT.replace("data: {labels: {team: blue}}", named))
+    assert named in (project / "devenv.yaml").read_text()
+    assert "(volumes changed)" in devenv("plan").stdout
+    devenv("up", "-d")
+    assert devenv.inside("app", "ls /data") == ""
+    project.write(PROJECT)
+    devenv("up", "-d")
+    assert devenv.inside("app", "cat /data/f").strip() == "first"
+    project.write(PROJECT.replace("{labels: {team: blue}}", "{driver_opts: {type: none, o: bind, device: /tmp}}"))
+    assert "with other options" in devenv("up", "-d", code=1).stderr
+    devenv("down")
 
 
 def test_driver_opts_that_make_no_volume(devenv: runner.Devenv, project: projects.Project) -> None:
