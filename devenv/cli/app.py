@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -237,10 +237,14 @@ def click_group() -> Any:
 
 
 def preload() -> None:
-    """For the zygote: import all that commands import, and build the table, so that its children need not."""
+    """For the zygote: import what commands import, and build the table, so that its children need not.
+
+    Not those of groups (`image prune`): they are called now and then, and what they need would be kept for days.
+    """
     click_group()
-    for name, entry in _all_commands():
-        load(name, entry)
+    for name, entry in commands.COMMANDS.items():
+        if not entry.group and _exists(entry):
+            load(name, entry)
     for module in _PRELOADED:
         try:
             importlib.import_module(module)
@@ -250,11 +254,6 @@ def preload() -> None:
     from devenv.runtime import seccomp
 
     seccomp.warm()
-
-
-def _all_commands() -> Iterator[tuple[str, commands.Command]]:
-    for name, entry in commands.COMMANDS.items():
-        yield from entry.group.items() or ([(name, entry)] if _exists(entry) else [])
 
 
 # What commands import inside their bodies.

@@ -27,6 +27,7 @@ from devenv.network import (
     endpoint,
     firewall,
     ipam,
+    iproute,
     neighbours,
     nft,
     rootless,
@@ -333,9 +334,7 @@ class NetworkManager:
     # In the network thread
 
     def _read_host_routes(self) -> Nets:
-        from pyroute2.iproute.linux import IPRoute
-
-        with IPRoute() as ip:
+        with iproute.load()() as ip:
             return bridge.routed(ip)
 
     def _settle(self) -> None:
@@ -571,7 +570,7 @@ class NetworkManager:
 
 def preload() -> None:
     """Import what the network thread needs: for a parent that forks engines, so that none pays for it."""
-    import pyroute2.iproute.linux  # noqa: F401
+    iproute.load()
 
 
 def _endpoints(

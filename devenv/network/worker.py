@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from devenv.linux import netns
+from devenv.network import iproute
 
 if TYPE_CHECKING:
     from pyroute2.iproute.linux import IPRoute
@@ -55,11 +56,10 @@ class Worker:
     def ip(self) -> IPRoute:
         """In the network thread only."""
         if self._ip is None:
-            # 120 ms to import, so not before it is needed; a parent that forks engines imports it once for all.
-            from pyroute2.iproute.linux import IPRoute
-
+            # 50 ms to import, so not before it is needed; a parent that forks engines imports it once for all.
+            made = iproute.load()
             self._settle()
-            self._ip = IPRoute()
+            self._ip = made()
         return self._ip
 
     @property

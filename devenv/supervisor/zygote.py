@@ -151,6 +151,8 @@ class _Zygote:
             server.main(self._project, self._where, ready=ready, zygote=self._alive_read)
 
         self._started = time.monotonic()
+        # Nothing that is there now ever goes. The collector would touch it all, and so copy it into the supervisor.
+        gc.freeze()
         self._supervisor = self._fork(body)
         if ready is not None:
             os.close(ready)

@@ -78,3 +78,26 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def memory(pid: int) -> int:
+    """PSS in KiB: what it shares with others counts in parts."""
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise AssertionError(f"no Pss of {pid}")
+
+
+def ticks(pid: int) -> int:
+    """Of the processor, so far, by all its threads."""
+    return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def wakeups(pid: int) -> int:
+    """How often its threads went to sleep, so far."""
+    found = 0
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):
+            lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
+            found += int(lines["voluntary_ctxt_switches"])
+    return found
