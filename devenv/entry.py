@@ -12,7 +12,7 @@ import sys
 from devenv.util import folders
 
 # What looks at the machine, or runs commands on it, as the caller does: a process in a user namespace can't.
-_NEVER_FAST = ("doctor", "init", "registry", "proxy", "task", "ci", "version", "--version", "-v", "--help", "-h")
+_NEVER_FAST = ("doctor", "init", "registry", "proxy", "task", "ci", "ui", "version", "--version", "-v", "--help", "-h")
 
 # Of the options before the command.
 _WITH_VALUE = frozenset(

@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -210,7 +211,7 @@ def terminal_for(no_leaks: set[str]) -> Iterator[Callable[..., terminal.Terminal
     """terminal_for(devenv, "up") runs the command on a terminal."""
     made: list[terminal.Terminal] = []
 
-    def open_terminal(command: runner.Devenv, *arguments: str, **more: int) -> terminal.Terminal:
+    def open_terminal(command: runner.Devenv, *arguments: str, **more: Any) -> terminal.Terminal:
         made.append(
             terminal.Terminal(
                 f"{command.folder}/tmux{len(made)}",

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devenv.cli import context, options
+from devenv.cli import operate, options
 
 # Whatever this interpreter finds is found there, too; one that is sealed was started without `site`.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from devenv import entry; entry.main()"
 
 
-def argv(given: options.Globals, project: context.Loaded, *words: str, name: str = "") -> list[str]:
+def argv(given: options.Globals, project: operate.Project, *words: str, name: str = "") -> list[str]:
     """``name``: of another project of the same spec."""
     found = [sys.executable, "-c", _PROGRAM.format(path=sys.path)]
     for file in given.files:
@@ -32,7 +32,7 @@ def argv(given: options.Globals, project: context.Loaded, *words: str, name: str
 
 def run(
     given: options.Globals,
-    project: context.Loaded,
+    project: operate.Project,
     *words: str,
     name: str = "",
     environ: Mapping[str, str] | None = None,

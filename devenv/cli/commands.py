@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "port": Command("port", "Print the host port that a service's port is published at"),
     "top": Command("top", "Show the processes of services"),
     "stats": Command("stats", "Show what containers use of processors, memory, network and disks"),
+    "ui": Command("ui", "Show services, logs and plans on one screen, with keys to act on them"),
     "watch": Command("watch", "Carry changed files into services, or restart them, as `develop.watch` says"),
     "events": Command("events", "Follow what happens to containers"),
     "wait": Command("wait", "Wait until services stop, and print their exit codes"),

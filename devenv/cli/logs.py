@@ -56,7 +56,7 @@ def command(
     show = (
         logfilter.Filter(logfilter.pattern(grep, ignore_case=ignore_case), printer.line).line if grep else printer.line
     )
-    source = _Source(project, names, index)
+    source = Source(project, names, index)
     containers = source.look()
     printer.know(containers)
     if follow:
@@ -85,7 +85,7 @@ def _tail(text: str) -> int | None:
     return int(text)
 
 
-class _Source:
+class Source:
     """The containers whose logs are asked for; more of them may turn up while following."""
 
     def __init__(self, project: context.Found, services: list[str], index: int) -> None:
@@ -113,7 +113,7 @@ class _Source:
         return changed
 
 
-def _follow(source: _Source, printer: logview.Printer, show: logfilter.Show, wanted: _Wanted) -> None:
+def _follow(source: Source, printer: logview.Printer, show: logfilter.Show, wanted: _Wanted) -> None:
     follower = logs_module.Follower(since=wanted.since, until=wanted.until, tail=wanted.tail)
     known: dict[str, inventory.Container] = {}
     try:

@@ -6,13 +6,12 @@ import asyncio
 import importlib.util
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from devenv import errors
-from devenv.cli import listing, terminal
+from devenv.cli import extras, listing, terminal
 from devenv.proxy import daemon, routes, table
 from devenv.util import paths
 
@@ -38,7 +37,7 @@ def start(
 ) -> None:
     """Run the proxy: until Ctrl-C, or in the background."""
     del ctx
-    _needs_libraries()
+    extras.need("proxy", "aiohttp", "cryptography", what="the proxy")
     from devenv.proxy import authority
 
     if no_http and (plain or http is not None):
@@ -81,20 +80,6 @@ def _foreground(
         asyncio.run(server.serve(where, settings, https=https.sockets, http=sockets, ready=ready))
     finally:
         daemon.forget(where)
-
-
-def _needs_libraries() -> None:
-    missing = [name for name in ("aiohttp", "cryptography") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise errors.HostError(f"the proxy needs {' and '.join(f'`{name}`' for name in missing)}", hint=_how())
-
-
-def _how() -> str:
-    if "/pipx/" in sys.prefix:
-        return "pipx inject devenv-up aiohttp cryptography"
-    if "/uv/tools/" in sys.prefix:
-        return "uv tool install 'devenv-up[proxy]'"
-    return f"{sys.executable} -m pip install 'devenv-up[proxy]'"
 
 
 def _base(running: daemon.Running | None) -> str:
@@ -189,7 +174,7 @@ def _of_authority(where: paths.Paths) -> dict[str, object]:
 def trust_command(ctx: typer.Context) -> None:
     """Have this machine and its browsers trust the proxy's certificates."""
     del ctx
-    _needs_libraries()
+    extras.need("proxy", "aiohttp", "cryptography", what="the proxy")
     from devenv.proxy import authority, trust
 
     folder = daemon.authority_folder(paths.locate())
@@ -200,7 +185,7 @@ def trust_command(ctx: typer.Context) -> None:
 def untrust_command(ctx: typer.Context) -> None:
     """Undo `trust`."""
     del ctx
-    _needs_libraries()
+    extras.need("proxy", "aiohttp", "cryptography", what="the proxy")
     from devenv.proxy import authority, trust
 
     made = authority.load(daemon.authority_folder(paths.locate()))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from devenv import errors
-from devenv.cli import context, formats, gotemplate, inventory, listing, options, table
-from devenv.reconcile import holds, reasons
+from devenv.cli import context, formats, gotemplate, inventory, listing, options, table, waits
+from devenv.reconcile import reasons
 from devenv.util import paths
 
 
@@ -57,13 +57,13 @@ def command(
     elif names_only:
         print("".join(f"{name}\n" for name in dict.fromkeys(item.record.service for item in chosen)), end="")
     elif shape is options.Format.TABLE:
-        print(_table(project, chosen, _waits(project, chosen), truncate=not no_trunc), end="")
+        print(_table(project, chosen, waits.of(project, chosen), truncate=not no_trunc), end="")
     else:
-        now, waits = time.time(), _waits(project, chosen)
+        now, why = time.time(), waits.of(project, chosen)
         rows = [
             {
                 **fields(project.where, item, now=now, truncate=not no_trunc),
-                "Reasons": [reasons.shown(each, now) for each in waits.get(item.record.id, ())],
+                "Reasons": [reasons.shown(each, now) for each in why.get(item.record.id, ())],
             }
             for item in chosen
         ]
@@ -85,25 +85,10 @@ def _is_shown(container: inventory.Container, states: frozenset[str], *, every: 
     return every or container.state in inventory.ACTIVE
 
 
-def _waits(project: context.Found, containers: list[inventory.Container]) -> dict[str, list[reasons.Reason]]:
-    """By container: why it does not run, or not yet as it should."""
-    held = holds.read(project.where, project.identity.id)
-    found = {}
-    for item in containers:
-        mine = [] if item.state == "running" or item.record.oneoff else list(held.get(item.record.service, ()))
-        if item.back_off is not None:
-            mine.append(item.back_off)
-        if item.health in {"starting", "unhealthy"}:
-            mine.append(inventory.failing(project.where, item))
-        if mine:
-            found[item.record.id] = mine
-    return found
-
-
 def _table(
     project: context.Found,
     containers: list[inventory.Container],
-    waits: dict[str, list[reasons.Reason]],
+    why: dict[str, list[reasons.Reason]],
     *,
     truncate: bool,
 ) -> str:
@@ -121,11 +106,11 @@ def _table(
         for item in containers
     ]
     heads = ("NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS")
-    if not waits:
+    if not why:
         return table.render(heads, rows)
     # Docker's columns, and one more while there is anything to say.
-    told = ["; ".join(each.phrase(now) for each in waits.get(item.record.id, ())) for item in containers]
-    return table.render((*heads, "WHY"), [(*row, why) for row, why in zip(rows, told, strict=True)])
+    told = ["; ".join(each.phrase(now) for each in why.get(item.record.id, ())) for item in containers]
+    return table.render((*heads, "WHY"), [(*row, text) for row, text in zip(rows, told, strict=True)])
 
 
 def fields(where: paths.Paths, item: inventory.Container, *, now: float, truncate: bool) -> dict[str, Any]:

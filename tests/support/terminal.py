@@ -22,12 +22,13 @@ class Terminal:
         env: Mapping[str, str],
         columns: int = 100,
         rows: int = 30,
+        term: str = "screen-256color",
         user: isolation.User | None = None,
     ) -> None:
         self._socket = socket
         self._user = user
         self._env = dict(env) | {"TERM": "screen-256color"}
-        line = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in self._env.items()), "TERM=screen-256color", *command])
+        line = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in self._env.items()), f"TERM={term}", *command])
         # The pane stays when the command ends, and says how; the shell outlives a Ctrl-C, which it gets as well.
         line = f"trap : INT QUIT; {line}; printf '\\n[exit %s]\\n' $?; exec sleep 1000"
         size = ("-x", str(columns), "-y", str(rows))
