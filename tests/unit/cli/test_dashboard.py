@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
-from devenv import errors
-from devenv.cli import extras
 from devenv.cli.dashboard import feed
 
 
@@ -37,12 +33,3 @@ def test_a_search_finds_text_and_no_colours(pattern: str, found: int) -> None:
     for text in ("an Error", "an error", "a [bracket", "\x1b[32mgreen\x1b[0m"):
         lines.add("web", "web-1", text)
     assert len(texts(lines, pattern=feed.pattern(pattern))) == found
-
-
-def test_what_is_missing_is_named_with_the_line_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    extras.need("ui", "textual", what="`devenv ui`")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(errors.HostError, match="`devenv ui` needs `textual`") as caught:
-        extras.need("ui", "textual", what="`devenv ui`")
-    assert caught.value.hint is not None
-    assert "devenv-up[ui]" in caught.value.hint

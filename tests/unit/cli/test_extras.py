@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from devenv import errors
-from devenv.cli import proxy
+from devenv.cli import extras
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ def test_without_the_libraries_the_line_that_installs_them(
     monkeypatch.setattr("sys.prefix", prefix)
     monkeypatch.setattr("sys.executable", "/py")
     with pytest.raises(errors.HostError, match="needs `aiohttp`") as raised:
-        proxy._needs_libraries()
+        extras.need("proxy", "aiohttp", "cryptography", what="the proxy")
     assert raised.value.hint == line
