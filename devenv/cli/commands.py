@@ -42,7 +42,7 @@ COMMANDS: dict[str, Command] = {
     "stats": Command("stats", "Show what containers use of processors, memory, network and disks"),
     "ui": Command("ui", "Show services, logs and plans on one screen, with keys to act on them"),
     "watch": Command("watch", "Carry changed files into services, or restart them, as `develop.watch` says"),
-    "events": Command("events", "Follow what happens to containers"),
+    "events": Command("events", "Follow what happens to containers, or show what has happened"),
     "wait": Command("wait", "Wait until services stop, and print their exit codes"),
     "images": Command("images", "List the images that containers use"),
     "cp": Command("cp", "Copy files between a service and this machine"),

@@ -11,14 +11,16 @@ from devenv.reconcile import journal, live, plan
 Perform = Callable[[plan.Operation], Awaitable[None]]
 
 
-def event(book: journal.Journal, container: live.Live, action: str) -> None:
-    """Of a container, as ``devenv events`` has them; with what explains it."""
+def event(book: journal.Journal, container: live.Live, action: str, now: float) -> None:
+    """Of a container, as ``devenv events`` shows them later; with what explains it."""
     ended = action in {"die", "oom"}
     book.add(
         "event",
-        time=time.time(),
+        time=now,
         action=action,
+        id=container.id,
         container=container.record.name,
+        image=container.record.image,
         service=container.record.service,
         exit_code=container.exit_code if ended else None,
         oom=container.oom_killed or None if ended else None,

@@ -69,6 +69,10 @@ def _note(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
 
 
+# What became of a container whose status was the one and is the other.
+_FREEZING = {("running", "paused"): "pause", ("paused", "running"): "unpause"}
+
+
 def note_event(event: events.Event) -> None:
     _note(f"{event.resource} {event.text} {event.details}".rstrip())
 
@@ -259,6 +263,8 @@ class Loop:
         if ran and not container.runs:
             self._exited(container)
         elif before != container.status:
+            if (before, container.status) in _FREEZING:
+                self._tell(container, _FREEZING[before, container.status])
             self.changes.notify()
 
     def _exited(self, container: live.Live) -> None:
@@ -461,6 +467,7 @@ class Loop:
             await self.run(self.containers.monitor.resume, container.id)
         await self.kill_container(container, signals.parse(container.record.stop_signal), by_user=by_user)
         if await self.ended_within(container, grace):
+            self._tell(container, "stop")
             return
         await self.kill_container(container, signals.parse("SIGKILL"), by_user=by_user)
         if not await self.ended_within(container, 30.0):
@@ -468,6 +475,7 @@ class Loop:
                 f"`{container.record.name}` does not end, not even on SIGKILL",
                 hint="a process in it is stuck in the kernel: see `ps -eo pid,stat,wchan:32,cmd`",
             )
+        self._tell(container, "stop")
 
     def _intend_stop(self, container: live.Live, *, by_user: bool) -> None:
         # A stop that is part of a restart must not let a policy bring the container back meanwhile either.
@@ -652,8 +660,9 @@ class Loop:
         )
 
     def _tell(self, container: live.Live, action: str) -> None:
-        made = container.record
-        journalling.event(self.journal, container, action)
+        made, now = container.record, time.time()
+        # First into the journal: who begins to listen and then reads that has everything.
+        journalling.event(self.journal, container, action, now)
         self._publish(
             {
                 "container": {
@@ -666,7 +675,8 @@ class Loop:
                     "exit_code": container.exit_code,
                     "gave_up": container.gave_up,
                     "health": "" if container.health.get("soft") else container.health_status,
-                    "time": time.time(),
+                    "image": made.image,
+                    "time": now,
                 }
             }
         )

@@ -45,11 +45,6 @@ DOCKER_BUILD = """--add-host --allow --attest --build-arg --build-context --buil
     --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter
     --output -o --platform --progress --provenance --pull --push --quiet -q --sbom --secret --shm-size --ssh --tag -t
     --target --ulimit"""
-# What is left out, and why.
-LEFT_OUT = {
-    ("events", "--since"): "nothing keeps events of the past yet",
-    ("events", "--until"): "nothing keeps events of the past yet",
-}
 GLOBAL = """--all-resources --ansi --compatibility --dry-run --env-file --file -f --parallel --profile --progress
     --project-directory --project-name -p --verbose --version -v --debug --help"""
 
@@ -62,17 +57,11 @@ def options_of(command: object) -> set[str]:
 @pytest.mark.parametrize("name", sorted(COMPOSE))
 def test_flags_of_docker_compose(name: str) -> None:
     found = options_of(app.load(name, commands.COMMANDS[name]))
-    missing = {flag for flag in COMPOSE[name].split() if (name, flag) not in LEFT_OUT} - found
-    assert missing == set()
+    assert set(COMPOSE[name].split()) - found == set()
 
 
 def test_flags_of_docker_build() -> None:
     assert set(DOCKER_BUILD.split()) <= options_of(app.load("build", commands.COMMANDS["image"].group["build"]))
-
-
-def test_left_out_flags_are_not_there() -> None:
-    for name, flag in LEFT_OUT:
-        assert flag not in options_of(app.load(name, commands.COMMANDS[name]))
 
 
 def test_global_flags() -> None:
