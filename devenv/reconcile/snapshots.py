@@ -10,7 +10,7 @@ from typing import Any
 
 from devenv import errors
 from devenv.reconcile import record
-from devenv.runtime import bundle, state
+from devenv.runtime import bundle, copyup, state
 from devenv.util import fs, paths
 from devenv.volume import stack
 
@@ -49,8 +49,30 @@ def _held_file(where: paths.Paths, project_id: str) -> str:
 
 def mount_volumes(where: paths.Paths, made: record.Record) -> None:
     """Before a container starts: those of its volumes that are overlays are where it looks for them."""
-    for folder, layers in _stacked(where, made):
-        stack.mounted(folder, layers)
+    stacked = list(_stacked(where, made))
+    # Of an overlay no ids can be mapped, as those of a container in a user namespace of its own are.
+    mapped = stacked and bundle.load(where.container(made.id), name=made.name)["linux"].get("uidMappings")
+    for folder, layers in stacked:
+        if mapped:
+            _flatten(where, made, folder, layers)
+        else:
+            stack.mounted(folder, layers)
+
+
+def _flatten(where: paths.Paths, made: record.Record, folder: str, layers: str) -> None:
+    for other in _running(where, folder):
+        if other.id != made.id:
+            raise errors.VolumeError(
+                f"the volume `{os.path.basename(folder)}` is an overlay since its snapshot, on which no ids can be "
+                f"mapped (`userns_mode: auto`), and `{other.name}` uses it so",
+                hint=f"stop `{other.service}` and start `{made.service}` before it",
+            )
+    try:
+        stack.flatten(folder, layers, copyup.fill)
+    except OSError as exc:
+        raise errors.VolumeError(
+            f"the volume `{os.path.basename(folder)}` can't be made one folder again: {exc.strerror}"
+        ) from exc
 
 
 def unmount_volumes(where: paths.Paths, project_id: str) -> None:

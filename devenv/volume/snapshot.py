@@ -161,7 +161,7 @@ class SnapshotStore:
                 os.unlink(name)
 
     def stacks(self) -> bool:
-        """Whether a volume can be an overlay: only root mounts for all containers."""
+        """Whether a volume can be an overlay: in an ordinary user's, folders of layers can't be renamed (EXDEV)."""
         os.makedirs(self.layers, mode=0o700, exist_ok=True)
         return namespace.in_initial_user_namespace() and stack.possible(self._folder)
 

@@ -19,11 +19,11 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from devenv import errors
-from devenv.linux import mount
+from devenv.linux import mount, rename, syncfs
 from devenv.util import fs, lock, tree
 
 DATA = "_data"
@@ -63,16 +63,21 @@ def mounted(folder: str, layers: str) -> None:
     # Containers start side by side, and two overlays on one upper folder would each see half of what is written.
     with lock.held(f"{folder}/lock"):
         found = settle(folder, layers)
-        if found is None or is_mounted(folder):
-            return
-        lower = [f"{layers}/{each}" for each in found.lower]
-        try:
-            _mount(lower, f"{folder}/{found.upper}", f"{folder}/{found.work}", f"{folder}/{DATA}")
-        except OSError as exc:
-            raise errors.VolumeError(
-                f"the volume `{os.path.basename(folder)}` can't be put together from its snapshots: {exc.strerror}",
-                hint="only root can; the kernel's log says more: dmesg | tail",
-            ) from exc
+        if found is not None:
+            _mount_whole(folder, layers, found)
+
+
+def _mount_whole(folder: str, layers: str, found: Stack) -> None:
+    if is_mounted(folder):
+        return
+    lower = [f"{layers}/{each}" for each in found.lower]
+    try:
+        _mount(lower, f"{folder}/{found.upper}", f"{folder}/{found.work}", f"{folder}/{DATA}")
+    except OSError as exc:
+        raise errors.VolumeError(
+            f"the volume `{os.path.basename(folder)}` can't be put together from its snapshots: {exc.strerror}",
+            hint="only root can; the kernel's log says more: dmesg | tail",
+        ) from exc
 
 
 def show(lower: Sequence[str], place: str) -> None:
@@ -185,6 +190,33 @@ def switch(folder: str, layers: str, lower: Sequence[str]) -> None:
     _put(folder, Stack(tuple(lower), ""), like=f"{layers}/{lower[0]}")
     if found is not None:
         for name in (found.upper, found.work):
+            tree.remove(f"{folder}/{name}")
+
+
+def flatten(folder: str, layers: str, copy: Callable[[str, int], None]) -> None:
+    """Make the volume one folder again. Nobody uses it. Killed anywhere, it is the one or the other."""
+    made = f"{folder}/flat"
+    with lock.held(f"{folder}/lock"):
+        found = settle(folder, layers)
+        if found is None:
+            return
+        tree.remove(made)
+        os.mkdir(made, 0o700)
+        # As it is mounted for any container: what a kill leaves is nothing unusual.
+        _mount_whole(folder, layers, found)
+        try:
+            source = os.open(f"{folder}/{DATA}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                copy(made, source)
+                syncfs.syncfs(source)
+            finally:
+                os.close(source)
+        finally:
+            unmounted(folder)
+        # A kill behind this leaves the overlay over the copy.
+        rename.exchange(made, f"{folder}/{DATA}")
+        fs.remove(f"{folder}/stack.json")
+        for name in ("flat", found.upper, found.work):
             tree.remove(f"{folder}/{name}")
 
 

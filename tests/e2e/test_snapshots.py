@@ -349,6 +349,35 @@ def test_a_kill_loses_neither_state(
 
 @pytest.mark.root
 @machine.needs_root
+def test_a_kill_while_a_volume_becomes_one_folder_loses_nothing(tmp_path: pathlib.Path, dying: list[int]) -> None:
+    if not stack.possible(str(tmp_path)):
+        pytest.skip("needs hardware: a filesystem that overlays can be on")
+    for kill in range(1, 60):
+        store = Store(tmp_path / str(kill))
+        store.volumes.ensure("v")
+        store.write("one")
+        store.freeze(snapshot.Snapshot("a", 1.0), ["v"], copyup.fill)
+        store.write("two")
+        dying[0] = kill
+        with contextlib.suppress(Killed):
+            stack.flatten(store.folder("v"), store.layers, copyup.fill)
+        finished = dying[0] > 0
+        dying[0] = -1
+        again = Store(tmp_path / str(kill))
+        assert again.content() == "two"
+        again.write("three")
+        stack.flatten(again.folder("v"), again.layers, copyup.fill)
+        assert again.content() == "three"
+        again.restore(again.find("a"), ["v"], copyup.fill, stacked=True)
+        assert again.content() == "one"
+        if finished:
+            assert kill > 3
+            return
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.root
+@machine.needs_root
 def test_a_kill_while_a_container_gets_its_layer_back_loses_neither(tmp_path: pathlib.Path, dying: list[int]) -> None:
     def text(folder: str | pathlib.Path) -> str:
         return pathlib.Path(folder, "file").read_text()

@@ -185,3 +185,37 @@ def test_what_cannot_be_mapped_is_said(devenv: runner.Devenv, project: projects.
 def test_modes_that_are_not_known_are_refused(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write(PROJECT.format(name="mapped")).edit("userns_mode: auto", "userns_mode: keep-id")
     assert "`userns_mode: keep-id` is not one of `auto`, `host`" in devenv("up", "-d", code=2).stderr
+
+
+def test_a_volume_that_a_snapshot_was_taken_of(devenv: runner.Devenv, project: projects.Project) -> None:
+    """It would be an overlay, of which no ids can be mapped: it is made one folder again."""
+    project.write("""
+        name: mapped
+        x-base: &base {image: "host:", command: [sleep, "1000"], stop_signal: SIGKILL, volumes: ["data:/data"]}
+        services:
+          one: {<<: *base, userns_mode: auto}
+          two: {<<: *base, profiles: [more]}
+        volumes: {data: {}}
+    """)
+    devenv("up", "-d")
+    devenv.inside("one", "mkdir /data/d; echo first > /data/d/f; chown 33:44 /data/d/f; ln -s f /data/d/l")
+    devenv("snapshot", "save", "s")
+    devenv.inside("one", "echo second > /data/d/f")
+    devenv("snapshot", "restore", "s")
+    look = "cat /data/d/l; stat -c %u:%g /data/d/f; mv /data/d /data/e"
+    assert devenv.inside("one", look).split() == ["first", "33:44"]
+    devenv("undo")
+    assert devenv.inside("one", "cat /data/d/f").strip() == "second"
+    [volume] = pathlib.Path(devenv.data, "volumes").glob("*/mapped_data")
+    assert {path.name for path in volume.iterdir()} <= {"_data", "lock", "volume.json"}
+    assert owners(volume / "_data/d/f") == (33, 44)
+    # One that is in use as an overlay stays it, and that is said.
+    devenv("stop", "one")
+    devenv("snapshot", "save", "t")
+    devenv("up", "-d", "two")
+    assert "`two` uses it so" in devenv("start", "one", code=1).stderr.replace("mapped-two-1", "two")
+    devenv("stop", "two")
+    devenv("start", "one")
+    assert devenv.inside("one", "cat /data/d/f").strip() == "second"
+    devenv("down", "-v")
+    devenv("snapshot", "rm", "s", "t", "--automatic")
