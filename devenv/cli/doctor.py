@@ -19,12 +19,12 @@ _COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 
 def command(output: Format = "table", quiet: Quiet = False) -> int:
     """Show what this machine gives and lacks, with the line that mends each lack."""
-    from devenv.reconcile import doctor
+    from devenv.reconcile import doctor, facts
 
     if output not in {"table", "json"}:
         raise errors.UsageError(f"`{output}` is no format of `devenv doctor`", hint="it is table or json")
-    checks = [item for item in doctor.run(doctor.Machine()) if not quiet or item.status is not doctor.Status.OK]
-    failed = [item for item in checks if item.status is doctor.Status.FAIL]
+    checks = [item for item in doctor.run(facts.Machine()) if not quiet or item.status is not facts.Status.OK]
+    failed = [item for item in checks if item.status is facts.Status.FAIL]
     if output == "json":
         print(json.dumps([item.to_json() for item in checks], ensure_ascii=False, indent=2))
         return 1 if failed else 0

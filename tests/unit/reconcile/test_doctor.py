@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import time
 from collections.abc import Callable, Mapping
 
 import pytest
 
-from devenv.reconcile import doctor
+from devenv.reconcile import doctor, facts, leftovers, surroundings
 from devenv.util import paths
 
 
-class Described(doctor.Machine):
+class Described(facts.Machine):
     """A machine of these files and programs, on which every trial works unless told otherwise."""
 
     def __init__(
@@ -34,6 +36,9 @@ class Described(doctor.Machine):
         self.mounts = dict(mounts or {})
         self.variables = dict(variables or {})
         self.left = (50e9, 1_000_000)
+        self.clock = time.time()
+        self.chains: dict[str, str] = {}
+        self.qemus: dict[str, bool] = {}
 
     @property
     def user(self) -> str:
@@ -44,6 +49,15 @@ class Described(doctor.Machine):
 
     def release(self) -> str:
         return self._release
+
+    def now(self) -> float:
+        return self.clock
+
+    def emulators(self) -> dict[str, bool]:
+        return self.qemus
+
+    def chain_policy(self, family: str, table: str, chain: str) -> str | None:
+        return self.chains.get(f"{family} {table} {chain}")
 
     def environment(self, name: str) -> str:
         return self.variables.get(name, "")
@@ -60,8 +74,8 @@ class Described(doctor.Machine):
     def id_ranges(self, uids: tuple[int, int], gids: tuple[int, int]) -> OSError | None:
         return self.problem
 
-    def mount_of(self, path: str) -> doctor.Mount:
-        return doctor.Mount(path, self.mounts.get(path, "ext4"), frozenset())
+    def mount_of(self, path: str) -> facts.Mount:
+        return facts.Mount(path, self.mounts.get(path, "ext4"), frozenset())
 
     def space(self, path: str) -> tuple[int, int]:
         return int(self.left[0]), int(self.left[1])
@@ -138,7 +152,7 @@ def test_newuidmap_without_its_rights() -> None:
     assert check.fix == "sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap"
     machine.problem = None
     (check,) = doctor.id_ranges(machine)
-    assert check == doctor.Check("id ranges", doctor.Status.OK, "65536 ids from 100000")
+    assert check == facts.Check("id ranges", facts.Status.OK, "65536 ids from 100000")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +169,7 @@ def test_disk_space(left: tuple[float, float], status: str) -> None:
 
 
 def test_seccomp(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.seccomp(doctor.Machine()).status == "ok"
+    assert doctor.seccomp(facts.Machine()).status == "ok"
     without = doctor.seccomp(Described(problem=OSError(38, "Function not implemented")))
     assert (without.status, "every system call" in without.found) == ("warn", True)
     assert "CONFIG_SECCOMP_FILTER" in without.fix
@@ -196,12 +210,12 @@ def test_runtime_dir() -> None:
 
 
 def test_a_check_that_breaks_is_a_warning_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(machine: doctor.Machine) -> doctor.Check:
+    def broken(machine: facts.Machine) -> facts.Check:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(doctor, "CHECKS", (broken, doctor.kernel))
     first, second = doctor.run(Described())
-    assert first == doctor.Check("broken", doctor.Status.WARN, "could not be looked at: ZeroDivisionError: oh")
+    assert first == facts.Check("broken", facts.Status.WARN, "could not be looked at: ZeroDivisionError: oh")
     assert second.status == "ok"
 
 
@@ -268,3 +282,84 @@ def test_services_that_end_with_the_session() -> None:
     assert found.status == "ok"
     assert doctor.lingering(Described(mounts=unified)) is None
     assert doctor.lingering(Described(mounts=unified, programs=("loginctl",), uid=0)) is None
+
+
+def test_a_filter_that_refuses_new_system_calls_is_not_taken_for_an_old_kernel() -> None:
+    assert surroundings.system_calls(Described()).status == "ok"
+    refused = surroundings.system_calls(Described(problem=OSError(1, "Operation not permitted", "openat2")))
+    assert (refused.status, refused.found) == ("fail", "openat2: Operation not permitted")
+    assert "seccomp:unconfined" in refused.fix
+    assert "boot Linux" in surroundings.system_calls(Described(problem=OSError(38, "no", "openat2"))).fix
+
+
+def test_a_clock_that_is_behind() -> None:
+    machine = Described()
+    assert surroundings.clock(machine).status == "ok"
+    machine.clock = 1_000_000.0
+    check = surroundings.clock(machine)
+    assert (check.status, check.fix) == ("warn", "sudo timedatectl set-ntp true")
+    assert check.found.startswith("1970-01-12 13:46 UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "found"),
+    [
+        ("nameserver 192.0.2.1\nnameserver ::1\n", "ok", "192.0.2.1, ::1"),
+        ("search example\n", "warn", "no nameserver in"),
+        (None, "warn", "can't be read"),
+    ],
+)
+def test_name_servers(text: str | None, status: str, found: str) -> None:
+    check = surroundings.name_servers(Described({} if text is None else {"/etc/resolv.conf": text}))
+    assert check.status == status
+    assert found in check.found
+
+
+@pytest.mark.parametrize(
+    ("chains", "legacy", "expected"),
+    [
+        ({}, "", []),
+        ({"ip filter DOCKER-USER": "", "ip filter FORWARD": "drop"}, "", [("other firewalls", "ok")]),
+        ({"ip filter FORWARD": "drop"}, "", [("other firewalls", "ok")]),
+        ({"ip filter FORWARD": "accept"}, "nat\n", []),
+        ({"inet firewalld filter_FORWARD": "accept"}, "", [("firewalld", "warn")]),
+        ({}, "filter\nnat", [("iptables-legacy", "warn")]),
+    ],
+)
+def test_other_firewalls(chains: dict[str, str], legacy: str, expected: list[tuple[str, str]]) -> None:
+    for uid in (0, 1000):
+        machine = Described({"/proc/net/ip_tables_names": legacy}, uid=uid)
+        machine.chains = chains
+        found = list(surroundings.firewalls(machine))
+        assert [(each.name, each.status) for each in found] == (expected if uid == 0 else [])
+        assert all(each.fix for each in found if each.status == "warn")
+
+
+@pytest.mark.parametrize(
+    ("qemus", "status", "word"),
+    [
+        ({}, "ok", "apt-get install -y qemu-user-static"),
+        ({"qemu-aarch64": True}, "ok", "run by qemu-aarch64"),
+        ({"qemu-aarch64": False, "qemu-arm": True}, "warn", "qemu-aarch64 lacks flag F"),
+    ],
+)
+def test_other_processors(qemus: dict[str, bool], status: str, word: str) -> None:
+    machine = Described()
+    machine.qemus = qemus
+    (check,) = surroundings.emulators(machine)
+    assert check.status == status
+    assert word in check.found
+
+
+def test_what_a_killed_process_was_unpacking_is_left_over_when_it_is_old(tmp_path: pathlib.Path) -> None:
+    machine = Described()
+    machine.where = paths.Paths(str(tmp_path), str(tmp_path / "run"))
+    for name in ("stage/archive-1", "stage/2", "containers/.new-3", "containers/4"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "stage" / "host.lock").touch()
+    assert [each.found for each in leftovers.look(machine)] == ["none"]
+    for name in ("stage/archive-1", "containers/.new-3", "containers/4", "stage/host.lock"):
+        os.utime(tmp_path / name, (1, 1))
+    (check,) = leftovers.look(machine)
+    assert check.found == f"2 unfinished folders in {tmp_path}"
+    assert check.fix == "devenv system prune"
