@@ -3,7 +3,7 @@
 How still depends on the filesystem. Where files can share blocks (btrfs, xfs) containers are paused, the volumes are
 cloned, and nothing else happens to them. Elsewhere root makes a volume's folder a layer below an overlay, by a rename:
 for that its services are stopped, since a process would go on writing to files that it has open. An ordinary user,
-who can't mount for all containers, has the data copied while they are paused.
+in whose overlays folders of a layer can't be renamed, has the data copied while they are paused.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ ON_CGROUP_V2 = (
 
 # What a kernel built for virtual machines, as this one, may lack; and what an older one is told in other words.
 ON_A_STOCK_KERNEL = (
-    "tests/e2e/test_storage_opt.py::test_a_container_writes_so_much_and_no_more",
+    "tests/integration/runtime/test_quota.py",
     "tests/e2e/test_snapshots.py::test_many_layers_become_one",
 )
 
