@@ -34,9 +34,11 @@ _ZSH = """\
 #compdef devenv
 _devenv() {
     local -a found
-    local line
-    for line in ${(f)"$(devenv __complete $((CURRENT - 1)) ${words[2,-1]} 2>/dev/null)"}; do
-        found+=("${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}")
+    local line name
+    for line in ${(f)"$(devenv __complete $((CURRENT - 1)) "${(Q@)words[2,-1]}" 2>/dev/null)"}; do
+        name=${${line%%$'\\t'*}//:/\\\\:}
+        [[ $line == *$'\\t'* ]] && name+=:${line#*$'\\t'}
+        found+=("$name")
     done
     if (( $#found )); then
         _describe devenv found
@@ -44,12 +46,22 @@ _devenv() {
         _files
     fi
 }
-compdef _devenv devenv
+# Sourced, or loaded by its name at the first use.
+if [[ $funcstack[1] == _devenv ]]; then
+    _devenv "$@"
+else
+    compdef _devenv devenv
+fi
 """
 _FISH = """\
 function __devenv_complete
     set -l words (commandline -opc) (commandline -ct)
-    devenv __complete (math (count $words) - 1) $words[2..-1] 2>/dev/null
+    set -l found (devenv __complete (math (count $words) - 1) $words[2..-1] 2>/dev/null)
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
 complete -c devenv -f -a '(__devenv_complete)'
 """

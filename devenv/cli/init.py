@@ -6,6 +6,7 @@ Never overwrites a file.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -41,6 +42,7 @@ def command(
             return
         if dry:
             raise errors.UsageError("nothing in this folder is recognised", hint="devenv init --list")
+        print(f"nothing in this folder is recognised, so here is a sample: `{_DEFAULT}`", file=sys.stderr)
     name = template or _DEFAULT
     if name not in known:
         raise errors.UsageError(
@@ -64,8 +66,6 @@ def command(
 
 
 def report_next(target: str) -> None:
-    import sys
-
     step = "devenv up" if os.path.realpath(target) == os.path.realpath(".") else f"cd {target} && devenv up"
     print(f"next: {step}", file=sys.stderr)
 

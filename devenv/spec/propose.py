@@ -25,7 +25,17 @@ READ = (
     "Cargo.toml",
     "prisma/schema.prisma",
 )
-SEEN = ("manage.py", "index.html", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", "pom.xml", "main.py", "app.py")
+SEEN = (
+    "manage.py",
+    "index.html",
+    "package-lock.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "pom.xml",
+    "main.py",
+    "app.py",
+    "index.php",
+)
 
 
 class Proposal(NamedTuple):
@@ -182,7 +192,10 @@ def _node(folder: str, own: Mapping[str, str]) -> _App | None:
 def _python(folder: str, own: Mapping[str, str]) -> _App | None:
     manifests = [name for name in ("requirements.txt", "pyproject.toml", "Pipfile") if name in own]
     if not manifests:
-        return None
+        script = next((name for name in ("main.py", "app.py") if name in own), "")
+        # With nothing to install.
+        dockerfile = _dockerfile("python:3.13-slim", (), "")
+        return _App(folder, "a Python script", 0, ("python", script), dockerfile) if script else None
     text = "\n".join(own[name] for name in manifests).lower()
     command: tuple[str, ...]
     module = "main" if "main.py" in own else "app"
@@ -237,7 +250,9 @@ def _go(folder: str, own: Mapping[str, str]) -> _App | None:
 
 def _php(folder: str, own: Mapping[str, str]) -> _App | None:
     if "composer.json" not in own:
-        return None
+        served = ("php", "-S", "0.0.0.0:8000")
+        dockerfile = _dockerfile("php:8.4-cli", (), "")
+        return _App(folder, "PHP pages", 8000, served, dockerfile) if "index.php" in own else None
     install = "RUN --mount=type=cache,target=/tmp/cache composer install --no-interaction"
     command = ("php", "-S", "0.0.0.0:8000", "-t", "public")
     return _App(
@@ -281,7 +296,9 @@ def _service(app: _App, stores: Iterable[_Store]) -> Iterator[str]:
     if app.command:
         yield f"    command: {_flow(app.command)}"
     if app.port:
-        yield f'    ports: ["{app.port}:{app.port}"] # a guess: where it listens'
+        # An ordinary user may not publish one below 1024.
+        host = app.port if app.port >= 1024 else 8000 + app.port
+        yield f'    ports: ["{host}:{app.port}"] # a guess: where it listens'
     yield from _uses(used)
     if not app.dockerfile:
         yield ""

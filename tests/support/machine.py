@@ -19,6 +19,8 @@ ALLOWED_SKIPS = (
     "needs SELinux",
     "needs systemd",
     "needs podman",  # too much to install for two tests
+    "needs zsh",
+    "needs fish",
     "needs hardware",
     "needs mmdebstrap",
     "needs qemu",

@@ -17,7 +17,10 @@ def test_init_copies_and_says_what_is_next(
     init.command()
     shown = capsys.readouterr()
     assert "guestbook/devenv.yaml" in shown.out.splitlines()
-    assert shown.err == "next: cd guestbook && devenv up\n"
+    assert shown.err.splitlines() == [
+        "nothing in this folder is recognised, so here is a sample: `guestbook`",
+        "next: cd guestbook && devenv up",
+    ]
     assert (tmp_path / "guestbook" / "devenv.yaml").is_file()
     with pytest.raises(errors.UsageError, match="and nothing is overwritten"):
         init.command("guestbook")

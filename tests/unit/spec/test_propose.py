@@ -69,6 +69,8 @@ def test_its_own_dockerfile_says_what_runs(tmp_path: pathlib.Path) -> None:
         ({"package.json": "broken"}, "a Node project"),
         ({"package.json": "[1]", "yarn.lock": ""}, "a Node project"),
         ({"index.html": ""}, "a static site"),
+        ({"index.php": ""}, "PHP pages"),
+        ({"main.py": ""}, "a Python script"),
         ({"Dockerfile": ""}, "a Dockerfile"),
     ],
 )
@@ -77,6 +79,11 @@ def test_what_is_recognised(tmp_path: pathlib.Path, files: dict[str, str], what:
     proposal = propose.propose("x", files)
     assert proposal is not None
     assert proposal.found[0] == f"{what} in `.`"
+
+
+def test_a_low_port_is_published_on_one_that_everybody_may(tmp_path: pathlib.Path) -> None:
+    (port,) = services(tmp_path, {"index.html": ""})["app"]["ports"]
+    assert (port["published"], port["target"]) == ("8080", 80)
 
 
 def test_nothing_is_recognised() -> None:
