@@ -72,6 +72,8 @@ def written(path: str, *, what: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if os.path.isdir(path):
+        raise errors.UsageError(f"`{path}` is a folder", hint=f"name the file, as `{path.rstrip('/')}/FILE`")
     if os.path.exists(path) and not os.path.isfile(path):
         # Such as /dev/null or a fifo: nothing to replace.
         with open(path, "wb") as special:
@@ -97,6 +99,8 @@ def given(path: str) -> Iterator[tuple[source.Source, str]]:
             source.File(path).open().close()
         except OSError as exc:
             raise errors.UsageError(f"`{path}` can't be read: {exc.strerror}") from exc
+        except source.LayerError as exc:
+            raise errors.UsageError(f"`{path}` {exc}") from exc
         yield source.File(path), path
         return
     if terminal.is_terminal(sys.stdin):

@@ -54,6 +54,8 @@ def test_the_commands(anyone: runner.Devenv, project: projects.Project) -> None:
     # What runs would write between what comes in.
     assert "`vol_data` is in use" in devenv("volume", "import", "vol_data", "kept.tar", code=1).stderr
     assert "`none.tar` can't be read: No such file" in devenv("volume", "import", "other", "none.tar", code=2).stderr
+    assert "`/tmp` is not a regular file" in devenv("volume", "import", "other", "/tmp", code=2).stderr
+    assert "`/tmp` is a folder" in devenv("volume", "export", "vol_data", "-o", "/tmp", code=2).stderr
     assert "did you mean `vol_data`?" in devenv("volume", "export", "data", "-o", "x", code=1).stderr
     with devenv.start("volume", "export", "vol_data", stderr=subprocess.PIPE) as reading:
         assert reading.stdout is not None
