@@ -50,7 +50,8 @@ def _of_service(
                 continue
             target = posixpath.join(item.target, item.path)
         said = True
-        yield Answer(path, name, rule.action, target, rule.step, rule.place, rule.why)
+        why = f"{rule.why}, and `pull` that the container's changes come back" if rule.pulls(relative) else rule.why
+        yield Answer(path, name, rule.action, target, rule.step, rule.place, why)
     if not said:
         yield Answer(path, name, "nothing", why=_nothing(environment, name, path, found))
 

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import posixpath
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from devenv import errors
 from devenv.build import ignore
@@ -20,6 +20,7 @@ from devenv.sync import rules, transfer
 from devenv.util import paths
 
 Run = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
 
 
 class Caution(NamedTuple):
@@ -59,6 +60,9 @@ def make_rules(environment: desired.Environment, services: Iterable[str], machin
             rule = rules.make(name, given, dockerignore=dockerignore, directory=environment.directory)
             rule = dataclasses.replace(rule, place=f"services.{name}.develop.watch[{number}]", why="its rule says so")
             _check(rule, service)
+            if rule.pull is not None and os.path.lexists(rule.path) and not os.path.isdir(rule.path):
+                warnings.append(Caution(name, f"`pull` of `{given['path']}` does nothing: it is for folders"))
+                rule = dataclasses.replace(rule, pull=None)
             bound = rule.action.syncs and _bound(rule, service)
             if bound:
                 warnings.append(Caution(name, f"`{given['path']}` is not synced: {bound}"))
@@ -153,18 +157,21 @@ class Hands:
         self._hands: dict[str, transfer.Hand] = {}
         self._busy: dict[str, asyncio.Lock] = {}
 
-    async def apply(self, container: live.Live, plan: Plan, items: Sequence[transfer.Item]) -> transfer.Result:
-        """Raises ``SyncError``."""
+    async def use(self, container: live.Live, plan: Plan, work: Callable[[transfer.Hand], T]) -> T:
+        """What ``work`` comes to, in a worker thread. Raises ``SyncError``."""
         async with self._busy.setdefault(container.id, asyncio.Lock()):
             hand = self._hands.get(container.id)
             if hand is None:
                 hand = self._hands[container.id] = await self._run(self._begin, container, plan)
             try:
-                result: transfer.Result = await self._run(hand.apply, items)
+                result: T = await self._run(work, hand)
             except errors.SyncError:
                 await self._run(self._hands.pop(container.id).close)
                 raise
             return result
+
+    def has(self, container_id: str) -> bool:
+        return container_id in self._hands
 
     def _begin(self, container: live.Live, plan: Plan) -> transfer.Hand:
         made = container.record

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from devenv import errors
-from devenv.reconcile import desired, live, notes, syncing
+from devenv.reconcile import bringing, desired, live, notes, syncing
 from devenv.sync import rules, transfer, tree, watcher
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ Place = tuple[str, str]  # a target, and the path beneath it
 
 # Something that never calms down is acted upon all the same.
 _LONGEST_CALM = 2.0
-_NAMED = 3  # files that a message names
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,6 +83,15 @@ class Session:
             for name in watched
         }
         self._hands = syncing.Hands(loop.where, loop.run)
+        memory = f"{loop.where.project_data(loop.project.id)}/pulled"
+        self._bringer = bringing.Bringer(
+            self._plans,
+            self._hands,
+            first=self._first,
+            memory=lambda name: f"{memory}/{name}.json",
+            directory=environment.directory,
+            say=say,
+        )
         self._trees = [tree.Tree(root, self._skips) for root in _outermost(rule.path for rule in self._rules)]
         self._looking = threading.Lock()
         self._touched: dict[str, dict[Place, transfer.Item]] = {name: {} for name in watched}
@@ -116,6 +124,7 @@ class Session:
         for name in self._plans:
             for container in self._running(name):
                 await self._level(container, self._initial(name))
+        self._bringer.begin(self._carry_again)
         self._say(notes.Note(text="Watch enabled"))
 
     async def end(self) -> None:
@@ -124,6 +133,7 @@ class Session:
             self._acting.cancel()
         await asyncio.wait({task for task in (self._task, self._acting) if task is not None})
         await self._loop.run(self._watcher.close)
+        await self._bringer.end()
         await self._hands.close()
         self._say(notes.Note(text="Watch disabled"))
 
@@ -138,6 +148,7 @@ class Session:
 
     async def release(self, container: live.Live) -> None:
         """Its root is about to be mounted again, or removed."""
+        await self._bringer.release(container)
         self._starting.discard(container.id)
         await self._hands.release(container.id)
 
@@ -240,6 +251,23 @@ class Session:
         every = self._loop.of_service(service)
         return [container for container in every if container.runs or container.id in self._starting]
 
+    def _first(self, service: str) -> live.Live | None:
+        """Whose files are pulled: one whose files can be had, though it may have ended."""
+        for container in self._loop.of_service(service):
+            known = container.id in self._starting or self._hands.has(container.id)
+            return container if container.runs or known else None
+        return None
+
+    async def _carry_again(self, container: live.Live, sources: Sequence[str]) -> None:
+        plan, items = self._plans[container.record.service], []
+        for source in sources:
+            for rule in plan.rules:
+                relative = rule.covers(source)
+                item = None if relative is None else plan.item(rule, source, relative)
+                if item is not None:
+                    items.append(item)
+        await self._apply(container, items)
+
     def _initial(self, service: str) -> list[transfer.Item]:
         """All that the rules with `initial_sync` cover now."""
         plan, found = self._plans[service], []
@@ -262,7 +290,7 @@ class Session:
             return
         result = await self._apply(container, items)
         if result is not None and result.changed:
-            count = _count(len(result.changed))
+            count = notes.count(len(result.changed))
             self._say(
                 notes.Note(text=f"{container.record.name} brought level: {count}", service=container.record.service)
             )
@@ -272,13 +300,13 @@ class Session:
             return None
         service = container.record.service
         try:
-            result = await self._hands.apply(container, self._plans[service], items)
+            result = await self._bringer.apply(container, items)
         except errors.DevenvError as exc:
             if container.runs:  # one that has just ended is brought level when it starts again
                 self._warn(service, exc.message, exc.hint or "")
             return None
         for why, places in syncing.failures(container, result).items():
-            self._warn(service, f"{container.record.name}: {_some(places)}: {why}", "")
+            self._warn(service, f"{container.record.name}: {notes.some(places)}: {why}", "")
         return result
 
     # -- what comes after ----------------------------------------------------------------------------------------
@@ -356,12 +384,4 @@ def _summary(service: str, batch: _Batch, synced: bool, directory: str) -> str:
         dict.fromkeys(f"{rule.step} ({rule.place})" for rule in batch.then if rule.step and not rule.action.syncs)
     )
     begun = f" from {steps[0]}" if steps and rules.Action.REBUILD in kinds else ""
-    return f"{service}: {_count(len(names))} changed: {_some(names)} → {', '.join(actions)}{begun}"
-
-
-def _count(number: int) -> str:
-    return f"{number} file{'' if number == 1 else 's'}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f", … and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{service}: {notes.count(len(names))} changed: {notes.some(names)} → {', '.join(actions)}{begun}"

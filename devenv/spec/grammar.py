@@ -334,6 +334,8 @@ DEVELOP = Object(
                     "target": STRING,
                     "exec": HOOK,
                     "initial_sync": Scalar(("boolean",)),
+                    # devenv's own, also in `x-devenv:` of the rule.
+                    "pull": TEXT_OR_LIST,
                 },
                 required=("path", "action"),
             )

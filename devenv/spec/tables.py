@@ -122,6 +122,7 @@ WATCH = Table(
         "include": _strings,
         "ignore": _strings,
         "initial_sync": _flag,
+        "pull": _strings,
     },
     always={"path": "", "action": "", "exec": {"command": None}},
 )

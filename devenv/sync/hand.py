@@ -28,7 +28,7 @@ from devenv import errors
 from devenv.linux import namespace, openat2
 from devenv.linux import process as linux_process
 from devenv.runtime import init, user, view
-from devenv.sync import wire
+from devenv.sync import giving, wire
 from devenv.util import tree
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,12 +59,15 @@ def main(arguments: list[str]) -> None:
     try:
         wire.send(at, wire.encode({"ready": True}))
         while (message := wire.receive(at)) is not None:
-            try:
-                answer = hand.apply(message.value["target"], message.value["entries"], message.files)
-            finally:
-                for descriptor in message.files:
-                    os.close(descriptor)
-            wire.send(at, wire.encode(answer))
+            if "entries" in message.value:
+                try:
+                    answer = hand.apply(message.value["target"], message.value["entries"], message.files)
+                finally:
+                    for descriptor in message.files:
+                        os.close(descriptor)
+                wire.send(at, wire.encode(answer))
+            else:
+                hand.give(at, message.value)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the supervisor has died: the next one begins anew
 
@@ -100,6 +103,28 @@ class Hand:
         with contextlib.closing(batch):
             batch.run()
         return {"changed": batch.changed, "failed": batch.failed}
+
+    def give(self, at: socket.socket, asked: dict[str, Any]) -> None:
+        """What there is beneath a target. One that is not there has nothing."""
+        try:
+            top = openat2.openat2(self._root, self._targets[asked["target"]], _FOLDER, resolve=_PLAIN)
+        except OSError:
+            nothing = {"listed": [], "more": False} if "list" in asked else {"opened": [None] * len(asked["open"])}
+            wire.send(at, wire.encode(nothing))
+            return
+        try:
+            if "list" in asked:
+                for answer in giving.listed(top, asked["list"]):
+                    wire.send(at, wire.encode(answer))
+                return
+            answer, files = giving.opened(top, asked["open"])
+            try:
+                wire.send(at, wire.encode(answer), files)
+            finally:
+                for file in files:
+                    os.close(file)
+        finally:
+            os.close(top)
 
     def name(self) -> str:
         self._number += 1
@@ -182,6 +207,7 @@ class _Wanted(NamedTuple):
     fresh: bool
     inside: str
     kept: bool
+    seen: list[int] | None = None
 
     def is_there(self, status: os.stat_result | None) -> bool:
         if status is None or self.fresh or not stat.S_ISREG(status.st_mode):
@@ -316,6 +342,7 @@ class _Batch:
         if status is not None and wanted.inside and stat.S_ISDIR(status.st_mode):
             parent, name = self._open(path, make=False), wanted.inside
             status = _lstat(parent, name)
+        _check_seen(status, wanted.seen)
         if wanted.is_there(status):
             return False
         if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == wanted.size:
@@ -394,7 +421,7 @@ class _Batch:
             raise
         return True
 
-    def _gone(self, path: str, inside: str) -> bool:
+    def _gone(self, path: str, inside: str, seen: list[int] | None = None) -> bool:
         try:
             parent, name = self._parent(path, make=False)
         except OSError as exc:
@@ -402,6 +429,7 @@ class _Batch:
                 return False  # with no folder there, there is no file; behind a link it isn't ours
             raise
         status = _lstat(parent, name)
+        _check_seen(status, seen)
         if status is None:
             return False
         if inside and stat.S_ISDIR(status.st_mode):
@@ -412,6 +440,14 @@ class _Batch:
         except FileNotFoundError:
             return False
         return True
+
+
+def _check_seen(status: os.stat_result | None, seen: list[int] | None) -> None:
+    """What the container has written meanwhile is not to be lost. ``[]``: there was nothing."""
+    if seen is None:
+        return
+    if (giving.seen(status) if status is not None and stat.S_ISREG(status.st_mode) else []) != seen:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 def _put(file: int, data: bytes) -> None:

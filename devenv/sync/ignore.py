@@ -8,6 +8,7 @@ that it is in, decides.
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 from collections.abc import Iterable
 
@@ -32,6 +33,9 @@ ALWAYS = (
     "**/*-go-tmp-umask",
     # And what our own side of a sync writes, should a container's folder be watched through a bind mount.
     "**/.devenv-sync-*",
+    # What was changed on both sides, and is kept for somebody to look at.
+    "**/*.from-container",
+    "**/*.from-container-[0-9]*",
 )
 
 
@@ -42,6 +46,7 @@ class Patterns:
         anchored = [pattern for line in lines if (pattern := _anchored(line))]
         self._spec = pathspec.PathSpec.from_lines("gitignore", anchored) if anchored else None
         # A folder may only be left out whole if nothing in it can be called back.
+        self._ways = [pattern.strip("/").split("/") for pattern in anchored if not pattern.startswith("!")]
         self._calls_back = any(pattern.startswith("!") for pattern in anchored)
 
     def __bool__(self) -> bool:
@@ -54,6 +59,20 @@ class Patterns:
     def prune(self, folder: str) -> bool:
         """Whether nothing in ``folder`` needs to be looked at."""
         return not self._calls_back and self.match(folder)
+
+    def may_match_in(self, folder: str) -> bool:
+        """Whether something in ``folder`` could match: False only where none does."""
+        steps = folder.split("/")
+        return any(_leads(way, steps) for way in self._ways)
+
+
+def _leads(way: list[str], steps: list[str]) -> bool:
+    for pattern, step in zip(way, steps, strict=False):
+        if pattern == "**":
+            return True
+        if not fnmatch.fnmatchcase(step, pattern):
+            return False
+    return True
 
 
 def _anchored(line: str) -> str:

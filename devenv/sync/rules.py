@@ -38,6 +38,7 @@ class Rule:
     ignored: Sequence[Scope] = ()  # docker compose's own, the `.dockerignore`, the rule's
     include: ignore.Patterns | None = None
     initial_sync: bool = False
+    pull: ignore.Patterns | None = None  # what comes back out of the container
     exec: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     flat: bool = False  # files only, and each goes into the target by its own name
     mode: Mode | None = None
@@ -55,6 +56,12 @@ class Rule:
         if relative and self.include is not None and not self.include.match(relative):
             return None
         return relative
+
+    def pulls(self, relative: str) -> bool:
+        """Whether what the container makes there, beneath the target, comes back."""
+        if self.pull is None or not self.pull.match(relative):
+            return False
+        return self.covers(os.path.join(self.path, relative)) is not None
 
     def prunes(self, folder: str) -> bool:
         """Whether no path in ``folder`` can be covered."""
@@ -104,6 +111,8 @@ def make(service: str, given: Mapping[str, Any], *, dockerignore: Scope | None =
     if given.get("ignore"):
         scopes.append(Scope(path, ignore.Patterns(given["ignore"])))
     action = Action(str(given["action"]))
+    pull = given.get("pull") or (given.get("x-devenv") or {}).get("pull")
+    pull = [pull] if isinstance(pull, str) else pull
     target = str(given.get("target") or "")
     slash = "/" if target.endswith("/") and target != "/" else ""
     return Rule(
@@ -113,6 +122,7 @@ def make(service: str, given: Mapping[str, Any], *, dockerignore: Scope | None =
         target=posixpath.normpath(f"/{target.lstrip('/')}") + slash if target else "",
         ignored=tuple(scopes),
         include=ignore.Patterns(given["include"]) if given.get("include") else None,
+        pull=ignore.Patterns(pull) if pull and action.syncs else None,
         initial_sync=bool(given.get("initial_sync")) and action.syncs,
         exec=dict(given.get("exec") or {}),
     )

@@ -38,6 +38,7 @@ class Item(NamedTuple):
     path: str
     inside: str = ""  # see ``wire``
     mode: Callable[[int], int] | None = None  # from its st_mode to the permissions it gets
+    seen: tuple[int, ...] | None = None  # see ``wire``: () where there was nothing
 
 
 class Failure(NamedTuple):
@@ -102,6 +103,33 @@ class Hand:
             for target, group in groups.items():
                 self._exchange(target, group, result)
             return result
+
+    def listed(self, target: str, folders: Sequence[str]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """What is in ``folders`` beneath ``target``: kind, path and what was seen of it. To be read to its end."""
+        with self._busy:
+            try:
+                wire.send(self._wire, wire.encode({"target": target, "list": folders}))
+            except OSError as exc:
+                raise self._died() from exc
+            more = True
+            while more:
+                answer = self._hear()
+                more = answer["more"]
+                for kind, path, seen in answer["listed"]:
+                    yield kind, path, tuple(seen)
+
+    def opened(self, target: str, paths: Sequence[str]) -> list[tuple[int, tuple[int, ...]] | None]:
+        """A descriptor of each file's content, the caller's to close, and what was seen of it; None for no file."""
+        with self._busy:
+            try:
+                wire.send(self._wire, wire.encode({"target": target, "open": paths}))
+                message = wire.receive(self._wire)
+            except OSError as exc:
+                raise self._died() from exc
+            if message is None:
+                raise self._died()
+            files = iter(message.files)
+            return [None if seen is None else (next(files), tuple(seen)) for seen in message.value["opened"]]
 
     def _exchange(self, target: str, items: Sequence[Item], result: Result) -> None:
         under_way: list[list[Item]] = []
@@ -171,7 +199,7 @@ def _describe(item: Item) -> tuple[wire.Entry, int] | None:
             return None
         descriptor = os.open(item.source, _READ)
     except (FileNotFoundError, NotADirectoryError):
-        return [wire.GONE, item.path, item.inside], -1
+        return [wire.GONE, item.path, item.inside, *_seen(item)], -1
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
@@ -179,7 +207,11 @@ def _describe(item: Item) -> tuple[wire.Entry, int] | None:
     fresh = abs(time.time() - status.st_mtime) < FRESH_SECONDS
     mode, size = (item.mode or _own_mode)(status.st_mode) & 0o777, status.st_size
     kept = fresh and _is_kept(descriptor, status)
-    return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside, kept], descriptor
+    return [wire.FILE, item.path, mode, size, status.st_mtime_ns, fresh, item.inside, kept, *_seen(item)], descriptor
+
+
+def _seen(item: Item) -> tuple[tuple[int, ...], ...]:
+    return () if item.seen is None else (item.seen,)
 
 
 def _own_mode(mode: int) -> int:

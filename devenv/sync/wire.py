@@ -5,16 +5,23 @@
        | <- {"changed": […], "failed": […] } --------+   one for each, in order
        | end of file -----------------------------> |   it goes
 
+    supervisor                                   hand
+       | {"target": …, "list": [folders]} --------> |
+       | <- {"listed": [[kind, path, seen]], "more"} +   as many as it takes; ``seen`` is of ``giving``
+       | {"target": …, "open": [paths]} ----------> |   at most FILES
+       | <- {"opened": [seen or null]} + files ------+
+
 An entry says what is to be at a path beneath the target, as a list that begins with its kind:
 
     FOLDER  path mode
-    FILE    path mode size mtime fresh inside kept    with a descriptor of its content, in the same order
+    FILE    path mode size mtime fresh inside kept [seen]    with a descriptor of its content, in the same order
     LINK    path where-it-leads
-    GONE    path inside
+    GONE    path inside [seen]
 
 ``mtime`` is in nanoseconds; ``fresh`` says that the file is so young that equal times prove nothing. ``inside`` is the
 name in a folder that is found in the place of a file, "" where the folder has to give way. ``kept`` says that it was
-written where it is, and not put in another file's place.
+written where it is, and not put in another file's place. FILE and GONE may have one more, what was ``seen`` of the
+container's own file: where that is another one by now, nothing is done, and ESTALE says so.
 """
 
 from __future__ import annotations

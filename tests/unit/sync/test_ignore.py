@@ -45,3 +45,23 @@ def test_what_editors_and_git_write_for_themselves_is_always_ignored(path: str) 
 @pytest.mark.parametrize("path", ["a.swf", "src/main.py", ".gitignore", ".github/ci.yml", "a#b", "4913.txt"])
 def test_ordinary_files_are_not(path: str) -> None:
     assert not ignore.Patterns(ignore.ALWAYS).match(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "folder", "may"),
+    [
+        (["app.lock"], "src", False),
+        (["migrations/"], "migrations", True),
+        (["migrations/"], "migrations/deep", True),
+        (["a/*/c.txt"], "a", True),
+        (["a/*/c.txt"], "a/b", True),
+        (["a/*/c.txt"], "b", False),
+        (["**/*.snap"], "any/where", True),
+        (["lib/**/*.snap"], "lib/x/y", True),
+        (["lib/**/*.snap"], "src", False),
+        (["!a", "b"], "a", False),
+        ([], "a", False),
+    ],
+)
+def test_where_nothing_can_match_nobody_looks(lines: list[str], folder: str, *, may: bool) -> None:
+    assert ignore.Patterns(lines).may_match_in(folder) is may
