@@ -100,12 +100,11 @@ def _unused(opened: int) -> int:
 
 
 def _give(folder: str, number: int) -> None:
-    for _, names, files, here in os.fwalk(folder):
+    for _, _, files, here in os.fwalk(folder):
         quota.set_project(here, number, inherited=True)
         for name in files:
             if stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
                 _give_file(here, name, number)
-        names.sort()
 
 
 def _give_file(folder: int, name: str, number: int) -> None:
