@@ -94,6 +94,10 @@ class _Run:
     def all(self, flags: list[str], wanted: _Wanted) -> int:
         try:
             os.makedirs(f"{self._folder}/logs", exist_ok=True)
+            # What an earlier run kept must not be taken for this one's: it may have had other services.
+            for name in os.listdir(f"{self._folder}/logs"):
+                if name.endswith(".log"):
+                    os.unlink(f"{self._folder}/logs/{name}")
         except OSError as exc:
             raise errors.UsageError(f"can't make `{exc.filename}`: {exc.strerror}", hint="--artifacts DIR") from exc
         with self._passing_signals():

@@ -41,8 +41,9 @@ def command(
     told = [line for item in mine for line in reader.about(item, lines)]
     if not mine:
         told = [f"{service} has no container", *reader.failures(service)]
-    if not mine or any(item.state == "created" for item in mine):
-        told += reader.waits(service)
+    created = [item.record.created for item in mine if item.state == "created"]
+    if not mine or created:
+        told += list(reader.waits(service)) or [reader.unstarted(since) for since in created]
     for line in told:
         print(terminal.visible(line))
 
@@ -92,7 +93,7 @@ class _Reader:
         yield f"{made.name}: {status}"
         cause = self._last("operation", type="container.create", service=made.service)
         ago = self._ago(made.created)
-        because = f": {cause['cause']}" if cause else ""
+        because = f": {str(cause['cause']).replace('there is none yet', 'there was none')}" if cause else ""
         yield f"  made {ago}{because}"
         start = self._last("operation", type="container.start", service=made.service)
         if start and start["cause"] not in {"created", "recreated"}:
@@ -161,6 +162,14 @@ class _Reader:
         held = holds.read(self._project.where, self._project.identity.id).get(service)
         for reason in held or self._unmet(service):
             yield f"  it {reason.phrase(self._now)}"
+
+    def unstarted(self, since: float) -> str:
+        """Nothing keeps it now. What did, when it was made?"""
+        failed = [each for each in self._entries if each.get("error") and each.get("time", 0.0) >= since]
+        if not failed:
+            return "  it was never started; `devenv up` does so"
+        last = failed[-1]
+        return f"  it was not started, {self._ago(last['time'])}: {last['error']}; `devenv up` tries again"
 
     def _unmet(self, service: str) -> Iterator[reasons.Reason]:
         for name, terms in sorted((self._project.canonical["services"][service].get("depends_on") or {}).items()):

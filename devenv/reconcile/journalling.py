@@ -33,6 +33,18 @@ def event(book: journal.Journal, container: live.Live, action: str, now: float) 
     )
 
 
+def revival(book: journal.Journal, container: live.Live, last: str) -> None:
+    """It was started again because of its check. Of no plan, so ``timings`` passes it over."""
+    cause = f"it was unhealthy: {last[-500:]}" if last else "it was unhealthy"
+    book.add(
+        "operation",
+        time=time.time(),
+        type=str(plan.Type.CONTAINER_START),
+        service=container.record.service,
+        cause=cause,
+    )
+
+
 class Recorder:
     """Of one plan: what each operation took, and what it came after."""
 

@@ -542,9 +542,11 @@ class Loop:
     async def _revive(self, container: live.Live) -> None:
         """It runs, and does not do what it is there for: `ready: {…, restart: true}`."""
         _note(f"{container.record.name} is unhealthy and is restarted")
+        last = container.seen().last_output
         await self.stop_container(container, timeout=None, by_user=False)
         container.restarts += 1
         await self._restart(container)
+        journalling.revival(self.journal, container, last)
 
     def _write_health(self, container: live.Live) -> None:
         """For `ps`, and for the supervisor that comes after this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -119,10 +120,11 @@ def test_one_that_falls_is_restarted(devenv: runner.Devenv, project: projects.Pr
     assert devenv.ps()["shop-web-1"]["ID"] == before["ID"]
     (shown,) = json.loads(devenv("container", "inspect", "shop-web-1").stdout)
     assert shown["RestartCount"] == 1
+    assert re.search(r"  started .* ago: it was unhealthy", devenv("why", "web").stdout)
 
 
 def test_a_new_supervisor_takes_it_up(devenv: runner.Devenv, project: projects.Project) -> None:
-    waited(devenv, project, "ready: {tcp: 8000, interval: 0.2s}")
+    waited(devenv, project, "ready: {tcp: 8000, interval: 0.2s, retries: 100}")
     before = engine.find(devenv, "supervisor")
     engine.kill(before)
     eventually(lambda: engine.find(devenv, "supervisor") not in {None, before}, 20)

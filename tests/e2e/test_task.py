@@ -114,6 +114,7 @@ def test_ci(anyone: runner.Devenv, shop: projects.Project) -> None:
     # What somebody works in goes on, with another project's name.
     anyone("up", "-d")
     before = anyone.ps()
+    shop.write({"devenv-ci/logs/gone.log": "of an earlier run, when there was such a service"})
     done = anyone(
         "ci", "--copy", "web:/tmp/up", "sh", "-c", "devenv ps -q | wc -l; echo $COMPOSE_PROJECT_NAME; exit 4", code=4
     )
@@ -122,6 +123,7 @@ def test_ci(anyone: runner.Devenv, shop: projects.Project) -> None:
     assert report(folder)[0] == ("up", False)
     assert report(folder)[1][1]
     assert "served" in (folder / "logs" / "web.log").read_text()
+    assert not (folder / "logs" / "gone.log").exists()
     assert (folder / "web" / "up").exists()
     assert '"shop-ci-web-1"' in (folder / "ps.json").read_text()
     assert {name: row["ID"] for name, row in anyone.ps().items()} == {name: row["ID"] for name, row in before.items()}

@@ -70,6 +70,33 @@ def test_why_it_waits(devenv: runner.Devenv, project: projects.Project) -> None:
         running.communicate()
 
 
+def test_why_it_was_never_started(devenv: runner.Devenv, project: projects.Project) -> None:
+    """What kept it holds no more: then nothing that is there now tells."""
+    project.write("""
+        name: shop
+        services:
+          db:
+            image: "host:"
+            command: [sleep, infinity]
+            stop_signal: SIGKILL
+            ready: {exec: [test, -e, /tmp/go], interval: 0.1s, retries: 2}
+          web:
+            image: "host:"
+            command: [sleep, infinity]
+            stop_signal: SIGKILL
+            depends_on: {db: {condition: service_healthy}}
+    """)
+    assert "failed to start" in devenv("up", "-d", code=1).stderr
+    devenv("exec", "-T", "db", "touch", "/tmp/go")
+    eventually(lambda: "(healthy)" in why(devenv, "db"), 20)
+    said = why(devenv, "web")
+    assert "it was not started, " in said
+    assert "dependency `db` failed to start: `shop-db-1` is unhealthy" in said
+    assert said.endswith("; `devenv up` tries again\n")
+    devenv("up", "-d", "--force-recreate", "--no-start", "web")
+    assert why(devenv, "web").endswith("it was never started; `devenv up` does so\n")
+
+
 def test_a_crash_loop(devenv: runner.Devenv, project: projects.Project) -> None:
     project.write("""
         name: shop
