@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from devenv import errors, events
 from devenv.health import probe, prober
 from devenv.image import store as image_store
+from devenv.linux import heeding
 from devenv.network import names, types
 from devenv.reconcile import (
     containers,
@@ -70,6 +71,7 @@ def _note(text: str) -> None:
 
 
 # What became of a container whose status was the one and is the other.
+_DEAF = 0.2  # seconds
 _FREEZING = {("running", "paused"): "pause", ("paused", "running"): "unpause"}
 
 
@@ -465,8 +467,12 @@ class Loop:
         grace = container.record.stop_grace_period if timeout is None else timeout
         if container.status == "paused":
             await self.run(self.containers.monitor.resume, container.id)
-        await self.kill_container(container, signals.parse(container.record.stop_signal), by_user=by_user)
-        if await self.ended_within(container, grace):
+        number = signals.parse(container.record.stop_signal)
+        deaf = await self._is_deaf(container, number)
+        await self.kill_container(container, number, by_user=by_user)
+        if deaf:  # nobody waits for what will not happen, but for a handler that it was just about to set
+            deaf = not await self.ended_within(container, min(grace, _DEAF)) and await self._is_deaf(container, number)
+        if not deaf and await self.ended_within(container, grace):
             self._tell(container, "stop")
             return
         await self.kill_container(container, signals.parse("SIGKILL"), by_user=by_user)
@@ -476,6 +482,9 @@ class Loop:
                 hint="a process in it is stuck in the kernel: see `ps -eo pid,stat,wchan:32,cmd`",
             )
         self._tell(container, "stop")
+
+    async def _is_deaf(self, container: live.Live, number: int) -> bool:
+        return container.pid is not None and await self.run(heeding.is_deaf, container.pid, number)
 
     def _intend_stop(self, container: live.Live, *, by_user: bool) -> None:
         # A stop that is part of a restart must not let a policy bring the container back meanwhile either.

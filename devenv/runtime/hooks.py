@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devenv import errors
+from devenv.linux import descriptors
 from devenv.linux import process as linux_process
 
 NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -77,6 +78,7 @@ def _become(hook: dict[str, Any], standard_input: int, folder: str, env: Mapping
         if os.path.isdir(folder):
             os.chdir(folder)
         linux_process.close_range(3, 0xFFFFFFFF)
+        descriptors.give_back()
         os.execve(hook["path"], list(hook.get("args") or [hook["path"]]), env)
     except BaseException as exc:  # noqa: BLE001  nothing may unwind into the caller's code
         os.write(2, f"{hook['path']}: {exc}\n".encode())

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from devenv.linux import process
+from devenv.linux import descriptors, process
 from devenv.runtime import backend as backends
 from devenv.runtime import monitor, protocol
 from devenv.util import lock, sockets
@@ -64,6 +64,7 @@ def run(arguments: list[str], backend: backends.Backend | None = None) -> int:
     os.register_at_fork(after_in_child=lambda: protocol.close_all([locks.pop()] if locks else []))
     os.umask(0o022)
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    descriptors.raise_limit()  # five for each container
     if backend is None:
         from devenv.runtime import backend_runtime, cgroup
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from devenv import errors
+from devenv.linux import descriptors, procfs
 from devenv.linux import process as linux_process
-from devenv.linux import procfs
 from devenv.runtime import capabilities, failure, user
 
 # In the order of their numbers (asm-generic/resource.h); Python's own table lacks LOCKS and RTTIME.
@@ -37,6 +37,8 @@ def set_rlimits(limits: list[dict[str, Any]], *, exact: bool) -> None:
         if limit["type"] not in RLIMITS:
             raise OSError(22, "unknown limit", f"setting `{limit['type']}`")
         kind = RLIMITS.index(limit["type"])
+        if kind == resource.RLIMIT_NOFILE:
+            descriptors.is_chosen()
         # 2^64-1 is what others call -1: no limit.
         soft, hard = (-1 if limit[name] >= 1 << 63 else limit[name] for name in ("soft", "hard"))
         try:
@@ -70,6 +72,7 @@ def become(who: user.User, process: dict[str, Any], seal: Callable[[], None], *,
     to be allowed by it. ``exact``: the five sets of capabilities are taken as they stand, which is how the
     specification has them. Without it as Docker does: whoever is not root has none.
     """
+    descriptors.give_back()
     described = process.get("user")
     umask = described.get("umask") if isinstance(described, dict) else None
     os.umask(0o022 if umask is None else umask)

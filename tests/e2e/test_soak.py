@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from collections.abc import Callable
 
 import pytest
@@ -64,6 +65,9 @@ def test_a_crowd_on_one_bridge(
     assert anyone("exec", "-T", "probe", "python3", "-c", REACH, timeout=120).stdout.strip() == str(many)
     [network] = anyone.json("network", "inspect", "crowd_default")
     assert len({each["IPv4Address"] for each in network["Containers"].values()}) == many + 1
+    # What devenv needs for so many is not what they get.
+    granted = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert anyone.inside("web", "ulimit -Sn", "--index", "3") == str(granted)
     anyone("up", "-d", "--scale", "web=1", timeout=300)
     assert anyone("exec", "-T", "probe", "python3", "-c", REACH).stdout.strip() == "1"
     anyone("down", timeout=300)
