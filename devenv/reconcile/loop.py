@@ -72,6 +72,7 @@ def _note(text: str) -> None:
 
 # What became of a container whose status was the one and is the other.
 _DEAF = 0.2  # seconds
+_NOTED = 5.0
 _FREEZING = {("running", "paused"): "pause", ("paused", "running"): "unpause"}
 
 
@@ -413,7 +414,7 @@ class Loop:
             container.gave_up = not by_policy
             raise
         container.gave_up_because = ""
-        live.update(container, state.load(self.where.container(made.id)))
+        live.update(container, await self._settled(container))
         # Known from the first moment: who waits for it must not take it for one without a check.
         container.health = live.starting(made)
         self._tell(container, "start")
@@ -426,6 +427,19 @@ class Loop:
         self._write_health(container)
         self._probe(container)
         self.changes.notify()
+
+    async def _settled(self, container: live.Live) -> state.State | None:
+        """Its state. Of one that has ended already, once the monitor has noted how: within milliseconds."""
+        folder = self.where.container(container.id)
+        found = state.load(folder)
+        end = time.monotonic() + _NOTED
+        while found is not None and found.status == "stopped" and found.exit_code is None:
+            noted = fs.read_json(f"{folder}/state.json")
+            found = state.load(folder)
+            if (isinstance(noted, dict) and noted.get("status") == "stopped") or time.monotonic() > end:
+                break
+            await asyncio.sleep(0.01)
+        return found
 
     async def abort(self, container: live.Live) -> None:
         """Leave no process of a container that could not be started, nor its ports open."""
