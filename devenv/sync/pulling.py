@@ -114,7 +114,7 @@ class Puller:
             stale = [each for each in again.failed if each.number == errno.ESTALE]
             result.failed.extend(each for each in again.failed if each not in stale or attempt == _ATTEMPTS - 1)
             failed = {(each.item.target, each.item.path) for each in again.failed}
-            self._carried(item for item in left if (item.target, item.path) not in failed)
+            self._carried(hand, (item for item in left if (item.target, item.path) not in failed))
             left = [each.item for each in stale]
             if not left:
                 break
@@ -125,19 +125,27 @@ class Puller:
     def _expecting(self, item: transfer.Item) -> transfer.Item:
         return item._replace(seen=self.memory.seen.get((item.target, item.path), ()) if self._pulls(item) else None)
 
-    def _carried(self, items: Iterable[transfer.Item]) -> None:
-        """What is there now is the project's."""
+    def _carried(self, hand: transfer.Hand, items: Iterable[transfer.Item]) -> None:
+        """What is there now is the project's: as it was carried over, which may be another one here by now."""
+        targets: dict[str, list[str]] = {}
         for item in items:
-            if not self._pulls(item):
-                continue
-            self.memory.seen.pop((item.target, item.path), None)
-            with contextlib.suppress(OSError):
-                file = os.open(item.source, _READ)
-                try:
-                    if stat.S_ISREG(os.fstat(file).st_mode):
-                        self.memory.agree((item.target, item.path), _digest(file))
-                finally:
-                    os.close(file)
+            if self._pulls(item):
+                self.memory.seen.pop((item.target, item.path), None)
+                targets.setdefault(item.target, []).append(item.path)
+        for target, paths in targets.items():
+            for start in range(0, len(paths), wire.FILES):
+                some = paths[start : start + wire.FILES]
+                for path, found in zip(some, hand.opened(target, some), strict=True):
+                    if found is None:
+                        continue
+                    file, seen = found
+                    try:
+                        # A hand gives the time of the project's file; who writes in the container changes both times.
+                        if seen[2] != seen[3]:
+                            self.memory.agree((target, path), _digest(file))
+                            self.memory.seen[target, path] = seen
+                    finally:
+                        os.close(file)
 
     def _pulls(self, item: transfer.Item) -> bool:
         return any(_target(rule) == item.target and rule.pulls(item.path) for rule in self.rules)
